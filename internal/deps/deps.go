@@ -1,0 +1,25 @@
+package deps
+
+import (
+	_ "github.com/cilium/statedb"
+	_ "github.com/goccy/go-yaml"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/google/uuid"
+	_ "github.com/insomniacslk/dhcp/dhcpv4/nclient4"
+	_ "github.com/jedib0t/go-pretty/v6/table"
+	_ "github.com/lmittmann/tint"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/spf13/cobra"
+	_ "github.com/vishvananda/netlink"
+	_ "github.com/vishvananda/netns"
+	_ "go.etcd.io/etcd/client/v3"
+	_ "go.etcd.io/etcd/server/v3/embed"
+	_ "go.uber.org/goleak"
+	_ "go4.org/netipx"
+	_ "golang.org/x/crypto/bcrypt"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/sys/unix"
+	_ "google.golang.org/grpc"
+	_ "google.golang.org/protobuf/proto"
+	_ "pgregory.net/rapid"
+)

@@ -1,0 +1,288 @@
+// Package model holds the nouns of the networking API as plain structs: networks, subnets, ports, segments, agents.
+//
+// It imports the standard library only, so that every other package can speak of the same things. Values that have
+// been stored are immutable: whoever wants to change one clones it first (Clone methods copy deeply).
+// The JSON form is what is kept in etcd; it is ours and independent of the API's views, which package schema declares.
+package model
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// Meta is what every resource of the API has: identity, owner, and the standard attributes.
+type Meta struct {
+	ID          string   `json:"id"`
+	ProjectID   string   `json:"project_id,omitempty"`
+	Name        string   `json:"name,omitempty"`
+	Description string   `json:"description,omitempty"`
+	Tags        []string `json:"tags,omitempty"`
+	// RevisionNumber starts at 1 and grows with each change; the state sets it.
+	RevisionNumber int64     `json:"revision_number"`
+	CreatedAt      time.Time `json:"created_at"`
+	UpdatedAt      time.Time `json:"updated_at"`
+}
+
+// Object is implemented by every resource; GetMeta gives access to the part that all have in common.
+type Object interface{ GetMeta() *Meta }
+
+// GetMeta returns the common part of the resource.
+func (m *Meta) GetMeta() *Meta { return m }
+
+func (m Meta) clone() Meta {
+	m.Tags = slices.Clone(m.Tags)
+	return m
+}
+
+// NetworkType names how a network's frames travel between hosts.
+type NetworkType string
+
+// The network types that the type drivers know.
+const (
+	TypeLocal  NetworkType = "local"
+	TypeFlat   NetworkType = "flat"
+	TypeVLAN   NetworkType = "vlan"
+	TypeVXLAN  NetworkType = "vxlan"
+	TypeGRE    NetworkType = "gre"
+	TypeGeneve NetworkType = "geneve"
+)
+
+// Tunnel says whether frames of this type travel between VTEPs over the underlay.
+func (t NetworkType) Tunnel() bool { return t == TypeVXLAN || t == TypeGRE || t == TypeGeneve }
+
+// Segment is one layer-2 segment of a network.
+type Segment struct {
+	ID              string      `json:"id"`
+	NetworkType     NetworkType `json:"network_type"`
+	PhysicalNetwork string      `json:"physical_network,omitempty"`
+	// SegmentationID is the VLAN id (1-4094) or the VNI (1-16777215); 0 where the type has none.
+	SegmentationID int `json:"segmentation_id,omitempty"`
+}
+
+// Network is a layer-2 broadcast domain of a project.
+type Network struct {
+	Meta
+	AdminStateUp        bool      `json:"admin_state_up"`
+	Shared              bool      `json:"shared,omitempty"`
+	External            bool      `json:"external,omitempty"`
+	IsDefault           bool      `json:"is_default,omitempty"`
+	PortSecurityEnabled bool      `json:"port_security_enabled"`
+	VLANTransparent     *bool     `json:"vlan_transparent,omitempty"`
+	MTU                 int       `json:"mtu"`
+	DNSDomain           string    `json:"dns_domain,omitempty"`
+	Segments            []Segment `json:"segments"`
+	// SubnetIDs are kept by the subnet rules, in order of creation.
+	SubnetIDs             []string `json:"subnet_ids,omitempty"`
+	AvailabilityZoneHints []string `json:"availability_zone_hints,omitempty"`
+}
+
+// Clone returns a deep copy.
+func (n *Network) Clone() *Network {
+	c := *n
+	c.Meta = n.Meta.clone()
+	c.Segments = slices.Clone(n.Segments)
+	c.SubnetIDs = slices.Clone(n.SubnetIDs)
+	c.AvailabilityZoneHints = slices.Clone(n.AvailabilityZoneHints)
+	return &c
+}
+
+// AllocationPool is a range of addresses, both ends included, from which ports get theirs.
+type AllocationPool struct {
+	Start netip.Addr `json:"start"`
+	End   netip.Addr `json:"end"`
+}
+
+// HostRoute is a route that DHCP hands to the workloads of a subnet.
+type HostRoute struct {
+	Destination netip.Prefix `json:"destination"`
+	NextHop     netip.Addr   `json:"nexthop"`
+}
+
+// Subnet is a block of addresses of a network.
+type Subnet struct {
+	Meta
+	NetworkID string       `json:"network_id"`
+	IPVersion int          `json:"ip_version"`
+	CIDR      netip.Prefix `json:"cidr"`
+	// GatewayIP is the zero Addr where the subnet has no gateway.
+	GatewayIP       netip.Addr       `json:"gateway_ip,omitzero"`
+	EnableDHCP      bool             `json:"enable_dhcp"`
+	AllocationPools []AllocationPool `json:"allocation_pools"`
+	DNSNameservers  []netip.Addr     `json:"dns_nameservers,omitempty"`
+	HostRoutes      []HostRoute      `json:"host_routes,omitempty"`
+	// IPv6RAMode and IPv6AddressMode are "", "slaac", "dhcpv6-stateful" or "dhcpv6-stateless".
+	IPv6RAMode      string   `json:"ipv6_ra_mode,omitempty"`
+	IPv6AddressMode string   `json:"ipv6_address_mode,omitempty"`
+	ServiceTypes    []string `json:"service_types,omitempty"`
+}
+
+// Clone returns a deep copy.
+func (s *Subnet) Clone() *Subnet {
+	c := *s
+	c.Meta = s.Meta.clone()
+	c.AllocationPools = slices.Clone(s.AllocationPools)
+	c.DNSNameservers = slices.Clone(s.DNSNameservers)
+	c.HostRoutes = slices.Clone(s.HostRoutes)
+	c.ServiceTypes = slices.Clone(s.ServiceTypes)
+	return &c
+}
+
+// FixedIP is one address of a port.
+type FixedIP struct {
+	SubnetID string     `json:"subnet_id"`
+	IP       netip.Addr `json:"ip_address"`
+}
+
+// AddressPair is an address (and MAC) that a port may use besides its own.
+type AddressPair struct {
+	IP  netip.Prefix `json:"ip_address"`
+	MAC string       `json:"mac_address"`
+}
+
+// DHCPOption is an extra DHCP option of a port, by dnsmasq's name or number.
+type DHCPOption struct {
+	Name      string `json:"opt_name"`
+	Value     string `json:"opt_value"`
+	IPVersion int    `json:"ip_version"`
+}
+
+// PortStatus is what the API shows as a port's status.
+type PortStatus string
+
+// The states of a port. A port is ACTIVE only when the agent of its host has said that it is wired.
+const (
+	PortActive PortStatus = "ACTIVE"
+	PortDown   PortStatus = "DOWN"
+	PortBuild  PortStatus = "BUILD"
+	PortError  PortStatus = "ERROR"
+)
+
+// VIFType tells Nova how a port is to be plugged.
+type VIFType string
+
+// The VIF types in use.
+const (
+	VIFUnbound       VIFType = "unbound"
+	VIFBindingFailed VIFType = "binding_failed"
+	VIFBridge        VIFType = "bridge"
+)
+
+// Binding ties a port to the host on which its device is to appear.
+type Binding struct {
+	Host     string         `json:"host,omitempty"`
+	VNICType string         `json:"vnic_type,omitempty"`
+	VIFType  VIFType        `json:"vif_type"`
+	Profile  map[string]any `json:"profile,omitempty"`
+	// SegmentID is the segment of the network through which the host reaches it.
+	SegmentID string `json:"segment_id,omitempty"`
+}
+
+// Bound says whether the port is tied to a host that can wire it.
+func (b Binding) Bound() bool {
+	return b.VIFType != VIFUnbound && b.VIFType != VIFBindingFailed && b.VIFType != ""
+}
+
+// Port is an attachment point of a network: a MAC, addresses, and the device that uses them.
+type Port struct {
+	Meta
+	NetworkID    string     `json:"network_id"`
+	AdminStateUp bool       `json:"admin_state_up"`
+	MAC          string     `json:"mac_address"` // lower case, colons
+	FixedIPs     []FixedIP  `json:"fixed_ips,omitempty"`
+	DeviceID     string     `json:"device_id,omitempty"`
+	DeviceOwner  string     `json:"device_owner,omitempty"`
+	Status       PortStatus `json:"status"`
+	Binding      Binding    `json:"binding"`
+	// StatusReason says in one sentence why the port is not ACTIVE, where something is wrong: a binding that
+	// failed, a value that the host's kernel refused.
+	StatusReason        string        `json:"status_reason,omitempty"`
+	PortSecurityEnabled bool          `json:"port_security_enabled"`
+	SecurityGroupIDs    []string      `json:"security_group_ids,omitempty"`
+	AllowedAddressPairs []AddressPair `json:"allowed_address_pairs,omitempty"`
+	ExtraDHCPOpts       []DHCPOption  `json:"extra_dhcp_opts,omitempty"`
+	DNSName             string        `json:"dns_name,omitempty"`
+}
+
+// Clone returns a deep copy.
+func (p *Port) Clone() *Port {
+	c := *p
+	c.Meta = p.Meta.clone()
+	c.FixedIPs = slices.Clone(p.FixedIPs)
+	c.SecurityGroupIDs = slices.Clone(p.SecurityGroupIDs)
+	c.AllowedAddressPairs = slices.Clone(p.AllowedAddressPairs)
+	c.ExtraDHCPOpts = slices.Clone(p.ExtraDHCPOpts)
+	c.Binding.Profile = maps.Clone(p.Binding.Profile)
+	return &c
+}
+
+// DeviceName is the name of the kernel device of a port on its host: tap and the first 11 characters of the id.
+func DeviceName(portID string) string { return "tap" + prefix(portID, 11) }
+
+// BridgeName is the name of a network's Linux bridge: brq and the first 11 characters of the id.
+func BridgeName(networkID string) string { return "brq" + prefix(networkID, 11) }
+
+func prefix(s string, n int) string {
+	if len(s) > n {
+		return s[:n]
+	}
+	return s
+}
+
+// DeviceOwnerDHCP marks the ports through which DHCP servers sit on a network.
+const DeviceOwnerDHCP = "network:dhcp"
+
+// Role is a part that an agent plays on its host.
+type Role string
+
+// The roles of an agent.
+const (
+	RoleL2   Role = "l2"
+	RoleDHCP Role = "dhcp"
+)
+
+// Agent is the role of a host's agent as the agents API shows it: one object for each role that a host plays.
+// Its id is stable for a (host, role).
+type Agent struct {
+	Meta
+	Host         string `json:"host"`
+	Role         Role   `json:"role"`
+	AdminStateUp bool   `json:"admin_state_up"`
+	// TunnelIP is the VTEP address of the host; zero where it has none.
+	TunnelIP         netip.Addr        `json:"tunnel_ip,omitzero"`
+	TunnelTypes      []string          `json:"tunnel_types,omitempty"`
+	BridgeMappings   map[string]string `json:"bridge_mappings,omitempty"`
+	AvailabilityZone string            `json:"availability_zone,omitempty"`
+	Version          string            `json:"version,omitempty"`
+	StartedAt        time.Time         `json:"started_at"`
+
+	// Alive and HeartbeatAt are soft state: the southbound fills them in a view, they are never stored.
+	Alive       bool      `json:"-"`
+	HeartbeatAt time.Time `json:"-"`
+}
+
+// Clone returns a deep copy.
+func (a *Agent) Clone() *Agent {
+	c := *a
+	c.Meta = a.Meta.clone()
+	c.TunnelTypes = slices.Clone(a.TunnelTypes)
+	c.BridgeMappings = maps.Clone(a.BridgeMappings)
+	return &c
+}
+
+// DHCPBinding puts the DHCP service of a network on a host. Its id is "<network id>:<host>"; the port it names is the
+// network:dhcp port of that host.
+type DHCPBinding struct {
+	Meta
+	NetworkID string `json:"network_id"`
+	Host      string `json:"host"`
+	PortID    string `json:"port_id"`
+}
+
+// UsedToken remembers a join token that has been used, so that it is used once. Its id is the token's nonce.
+type UsedToken struct {
+	Meta
+	Host      string    `json:"host"`
+	ExpiresAt time.Time `json:"expires_at"`
+}

@@ -1,0 +1,382 @@
+// Package state is the memory of the control plane: tables of immutable objects with indexes, in immutable snapshots,
+// made durable in etcd before anyone sees them.
+//
+// Reading: Store.Read returns the newest acknowledged Snapshot; tables and indexes (tables.go) are read from it.
+// Writing: Store.Update runs a function on a transaction. One goroutine, the writer, runs the waiting functions one
+// after the other, each on the state that its predecessors left, commits all of them as one batch to the Log, and only
+// then publishes the new snapshot and answers the callers. So the API is strictly serialisable, a function that fails
+// leaves nothing, and nothing is acknowledged before it is durable.
+// Following: Store.Feed gives a cursor over the commits, in order, each with its changes (old and new object).
+//
+// The tables are persistent radix trees (statedb's part package), not statedb itself: a snapshot is then a slice of
+// roots, a transaction that failed is simply dropped, and readers hold the state that etcd has acknowledged while the
+// writer already works on its successor.
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Entry is one object in a batch. A nil Value deletes it.
+type Entry struct {
+	Kind  string
+	ID    string
+	Value []byte
+}
+
+// Log is the durable side: package etcdlog.
+type Log interface {
+	// Load reads the whole state, in any order, and returns the revision it is of.
+	Load(ctx context.Context, each func(Entry) error) (revision int64, err error)
+	// Append commits the batch as one transaction on top of the head that Load or Append saw last, and returns its
+	// revision when it is durable. It does not return before it knows whether the batch was committed, unless ctx
+	// ends. ErrFenced: another writer has committed, nothing of the batch is there, the state must be loaded anew.
+	// Any other error: nothing of the batch is there and never will be.
+	Append(ctx context.Context, batch []Entry) (revision int64, err error)
+}
+
+var (
+	// ErrFenced says that another writer has moved the head.
+	ErrFenced = errors.New("another server has written")
+	// ErrUnavailable says that the state cannot be written now: no quorum, a full disk, a server that is stopping.
+	ErrUnavailable = errors.New("the state cannot be written now")
+	// ErrTooLarge says that a single transaction is larger than a commit may be.
+	ErrTooLarge = errors.New("the request changes more than fits one commit")
+)
+
+// The bounds of a commit. The log has to accept a transaction of this size.
+const (
+	MaxBatchEntries = 4096
+	MaxBatchBytes   = 6 << 20
+	maxTxEntries    = 4000
+)
+
+// Change is what a commit did to one object. Old is nil for a new object, New for a deleted one; both point to the
+// struct of the kind (for instance *model.Port).
+type Change struct {
+	Kind     string
+	ID       string
+	Old, New any
+}
+
+// Commit is one step of the state.
+type Commit struct {
+	// Snapshot is the state after the commit, Before the one it came from.
+	Before, Snapshot *Snapshot
+	Changes          []Change
+}
+
+// Options configure a Store.
+type Options struct {
+	Log    Log              // required
+	Logger *slog.Logger     // default: slog.Default()
+	Now    func() time.Time // default: time.Now; for tests
+	// Observe is told of every commit: how many functions it held, how long running them and appending took.
+	Observe func(functions int, ran, appended time.Duration)
+}
+
+// Store is the state. Open makes one.
+type Store struct {
+	opts     Options
+	current  atomic.Pointer[Snapshot]
+	requests chan *request
+
+	stop context.CancelFunc
+	done chan struct{}
+	ctx  context.Context
+
+	mu      sync.Mutex
+	tail    *feedNode // where the next commit will be put; current changes together with it
+	problem error     // why writes fail at present; nil when they work
+}
+
+type request struct {
+	ctx  context.Context
+	fn   func(*Tx) error
+	err  error
+	rev  int64
+	done chan struct{}
+}
+
+// Open loads the state from the log and starts the writer. Close ends it.
+func Open(ctx context.Context, opts Options) (*Store, error) {
+	if opts.Logger == nil {
+		opts.Logger = slog.Default()
+	}
+	if opts.Now == nil {
+		opts.Now = time.Now
+	}
+	s := &Store{opts: opts, requests: make(chan *request, 1024), done: make(chan struct{})}
+	snap, err := s.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.current.Store(snap)
+	s.tail = &feedNode{ready: make(chan struct{})}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	go s.write()
+	return s, nil
+}
+
+// Close stops the writer. Updates that wait fail with ErrUnavailable.
+func (s *Store) Close() {
+	s.stop()
+	<-s.done
+}
+
+// Read returns the newest acknowledged snapshot: it has every write acknowledged before the call.
+func (s *Store) Read() *Snapshot { return s.current.Load() }
+
+// Err says why writes fail at present, or nil.
+func (s *Store) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.problem
+}
+
+func (s *Store) setProblem(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if (err == nil) != (s.problem == nil) {
+		if err != nil {
+			s.opts.Logger.Error("the state cannot be written", "error", err)
+		} else {
+			s.opts.Logger.Info("the state can be written again")
+		}
+	}
+	s.problem = err
+}
+
+// Update runs fn on a transaction and commits what it changed. An error of fn is returned as it is and nothing is
+// changed; otherwise Update returns when the changes are durable and visible to Read, with their revision. fn may run
+// more than once (when another server has written meanwhile) and must not wait for anything.
+// When ctx ends before the outcome is known, the error wraps ErrUnavailable.
+func (s *Store) Update(ctx context.Context, fn func(*Tx) error) (revision int64, err error) {
+	r := &request{ctx: ctx, fn: fn, done: make(chan struct{})}
+	select {
+	case s.requests <- r:
+	case <-ctx.Done():
+		return 0, fmt.Errorf("%w: %w", ErrUnavailable, ctx.Err())
+	case <-s.ctx.Done():
+		return 0, fmt.Errorf("%w: the server is stopping", ErrUnavailable)
+	}
+	select {
+	case <-r.done:
+		return r.rev, r.err
+	case <-ctx.Done():
+		return 0, fmt.Errorf("%w: the outcome is not known yet: %w", ErrUnavailable, ctx.Err())
+	case <-s.done:
+		select {
+		case <-r.done:
+			return r.rev, r.err
+		default:
+			return 0, fmt.Errorf("%w: the server is stopping", ErrUnavailable)
+		}
+	}
+}
+
+func (s *Store) load(ctx context.Context) (*Snapshot, error) {
+	tx := newTx(emptySnapshot(), s.opts.Now().UTC())
+	rev, err := s.opts.Log.Load(ctx, func(e Entry) error {
+		t := catalog.byKind[e.Kind]
+		if t == nil {
+			return fmt.Errorf("the state has objects of the unknown kind %q: it was written by a newer version", e.Kind)
+		}
+		obj, err := t.decode(e.Value)
+		if err != nil {
+			return err
+		}
+		t.put(tx, obj)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("loading the state: %w", err)
+	}
+	snap := tx.snapshot()
+	snap.Revision = rev
+	return snap, nil
+}
+
+// write is the writer's loop.
+func (s *Store) write() {
+	defer close(s.done)
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case r := <-s.requests:
+			s.commit(s.gather(r))
+		}
+	}
+}
+
+// gather takes all requests that wait: they are committed together.
+func (s *Store) gather(first *request) []*request {
+	batch := []*request{first}
+	for len(batch) < 512 {
+		select {
+		case r := <-s.requests:
+			batch = append(batch, r)
+		default:
+			return batch
+		}
+	}
+	return batch
+}
+
+// commit runs the functions and commits what they changed, in as many commits as their size asks for.
+func (s *Store) commit(batch []*request) {
+	for attempt := 0; len(batch) > 0; {
+		n, err := s.commitSome(batch)
+		if errors.Is(err, ErrFenced) && attempt < 5 && s.ctx.Err() == nil {
+			attempt++
+			err = s.reload()
+			if err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			s.setProblem(err)
+			for _, r := range batch {
+				r.answer(0, fmt.Errorf("%w: %w", ErrUnavailable, err))
+			}
+			return
+		}
+		batch = batch[n:]
+	}
+}
+
+func (r *request) answer(rev int64, err error) {
+	r.rev, r.err = rev, err
+	close(r.done)
+}
+
+// commitSome runs functions until a commit is full, commits, publishes, answers, and says how many were dealt with.
+func (s *Store) commitSome(batch []*request) (n int, err error) {
+	before := s.current.Load()
+	snap := before
+	var entries []Entry
+	var changes []Change
+	size := 0
+	start := time.Now()
+	now := s.opts.Now().UTC().Truncate(time.Second)
+	for _, r := range batch {
+		if r.err = r.ctx.Err(); r.err != nil {
+			n++
+			continue
+		}
+		tx := newTx(snap, now)
+		r.err = run(r.fn, tx)
+		if r.err == nil && len(tx.writes) > maxTxEntries {
+			r.err = ErrTooLarge
+		}
+		if r.err != nil || len(tx.writes) == 0 {
+			n++
+			continue
+		}
+		had := len(entries)
+		entries, r.err = tx.entries(entries)
+		if r.err != nil {
+			entries = entries[:had]
+			n++
+			continue
+		}
+		grown := size
+		for _, e := range entries[had:] {
+			grown += len(e.Kind) + len(e.ID) + len(e.Value) + 32
+		}
+		if grown > MaxBatchBytes || len(entries) > MaxBatchEntries {
+			entries = entries[:had]
+			if had > 0 {
+				break // it opens the next commit
+			}
+			r.err = ErrTooLarge
+			n++
+			continue
+		}
+		size = grown
+		snap = tx.snapshot()
+		for _, w := range tx.writes {
+			if w.obj != nil || w.old != nil {
+				changes = append(changes, Change{Kind: w.table.Kind(), ID: w.id, Old: w.old, New: w.obj})
+			}
+		}
+		n++
+	}
+	ran := time.Since(start)
+	rev := before.Revision
+	if len(entries) > 0 {
+		start = time.Now()
+		rev, err = s.opts.Log.Append(s.ctx, squash(entries))
+		if err != nil {
+			return 0, err
+		}
+		s.setProblem(nil)
+		if s.opts.Observe != nil {
+			s.opts.Observe(n, ran, time.Since(start))
+		}
+		snap.Revision = rev
+		s.publish(&Commit{Before: before, Snapshot: snap, Changes: changes})
+	}
+	for _, r := range batch[:n] {
+		r.answer(rev, r.err)
+	}
+	return n, nil
+}
+
+// squash leaves only the last entry of each key: etcd refuses a transaction that names a key twice.
+func squash(entries []Entry) []Entry {
+	last := make(map[[2]string]int, len(entries))
+	for i, e := range entries {
+		last[[2]string{e.Kind, e.ID}] = i
+	}
+	if len(last) == len(entries) {
+		return entries
+	}
+	kept := entries[:0:0]
+	for i, e := range entries {
+		if last[[2]string{e.Kind, e.ID}] == i {
+			kept = append(kept, e)
+		}
+	}
+	return kept
+}
+
+// run calls fn and turns a panic into an error, so that one bad request does not end the server.
+func run(fn func(*Tx) error, tx *Tx) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic in a transaction: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return fn(tx)
+}
+
+func (s *Store) publish(c *Commit) {
+	next := &feedNode{ready: make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.current.Store(c.Snapshot)
+	s.tail.commit, s.tail.next = c, next
+	close(s.tail.ready)
+	s.tail = next
+}
+
+// reload replaces the state by what the log has, and tells the followers what is different.
+func (s *Store) reload() error {
+	before := s.current.Load()
+	snap, err := s.load(s.ctx)
+	if err != nil {
+		return err
+	}
+	s.publish(&Commit{Before: before, Snapshot: snap, Changes: diff(before, snap)})
+	s.opts.Logger.Info("the state was loaded anew: another server has written", "revision", snap.Revision)
+	return nil
+}
