@@ -40,7 +40,12 @@ func New(kind Kind, typ, format string, args ...any) *Error {
 
 // Input is a 400 that blames the value of an attribute.
 func Input(attribute, format string, args ...any) *Error {
-	return New(Invalid, "InvalidInput", "Invalid input for %s. Reason: %s.", attribute, fmt.Sprintf(format, args...))
+	return New(Invalid, "HTTPBadRequest", "Invalid input for %s. Reason: %s.", attribute, fmt.Sprintf(format, args...))
+}
+
+// Operation is a 400 that says why the values of a request do not fit together or do not fit the state.
+func Operation(format string, args ...any) *Error {
+	return New(Invalid, "InvalidInput", "Invalid input for operation: %s.", fmt.Sprintf(format, args...))
 }
 
 // Missing is the 404 of a resource. Resource is its CamelCase name, for instance Network.
