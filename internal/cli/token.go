@@ -1,0 +1,37 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/neutrino-net/neutrino/internal/pki"
+)
+
+func newTokenCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "token", Short: "Tokens with which hosts join"}
+	var data string
+	var ttl time.Duration
+	create := &cobra.Command{
+		Use:   "create HOST",
+		Short: "Print a token with which the host can join, once",
+		Long: `Print a token with which the agent of the host can join, once and within the time given.
+
+It has to run where the server's data directory is; the server need not run.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			token, err := pki.Mint(data, args[0], ttl)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), token)
+			return nil
+		},
+	}
+	create.Flags().StringVar(&data, "data", "", "the server's data directory (required)")
+	create.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long the token can be used")
+	_ = create.MarkFlagRequired("data")
+	cmd.AddCommand(create)
+	return cmd
+}
