@@ -83,7 +83,9 @@ func (tx *Tx) snapshot() *Snapshot {
 	s := &Snapshot{trees: make([]*part.Tree[any], len(tx.base.trees)), Revision: tx.base.Revision}
 	for i, t := range tx.base.trees {
 		if tx.txns[i] != nil {
-			t = tx.txns[i].CommitAndNotify()
+			// Without notifying: nobody watches the trees, and a base whose first successor was refused by the log
+			// has a second one, which would close the same watch channel again.
+			t = tx.txns[i].Commit()
 		}
 		s.trees[i] = t
 	}

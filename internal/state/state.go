@@ -37,8 +37,10 @@ type Log interface {
 	Load(ctx context.Context, each func(Entry) error) (revision int64, err error)
 	// Append commits the batch as one transaction on top of the head that Load or Append saw last, and returns its
 	// revision when it is durable. It does not return before it knows whether the batch was committed, unless ctx
-	// ends. ErrFenced: another writer has committed, nothing of the batch is there, the state must be loaded anew.
-	// Any other error: nothing of the batch is there and never will be.
+	// ends or the log is lost for good. ErrFenced: nothing of the batch is there, the state must be loaded anew.
+	// ErrUnavailable: the outcome is not known, and every further Append fails with ErrFenced until the state has been
+	// loaded anew. Any other error: nothing of the batch is there and never will be.
+	// An empty batch only moves the head: it finds out whether the log can be written.
 	Append(ctx context.Context, batch []Entry) (revision int64, err error)
 }
 
@@ -70,7 +72,9 @@ type Change struct {
 type Commit struct {
 	// Snapshot is the state after the commit, Before the one it came from.
 	Before, Snapshot *Snapshot
-	Changes          []Change
+	// Changes leads from Before to Snapshot, in order. An object that several transactions of the commit have changed
+	// is in it several times, each time with what the transaction before had left as Old. It may be empty.
+	Changes []Change
 }
 
 // Options configure a Store.
@@ -95,7 +99,15 @@ type Store struct {
 	mu      sync.Mutex
 	tail    *feedNode // where the next commit will be put; current changes together with it
 	problem error     // why writes fail at present; nil when they work
+	appends int       // how many appends have ended
 }
+
+// stallAfter is how long a commit may take until Err says that the state cannot be written; probeEvery is how often the
+// writer then looks whether it can be written again, when nobody asks for a write.
+const (
+	stallAfter = 3 * time.Second
+	probeEvery = time.Second
+)
 
 type request struct {
 	ctx  context.Context
@@ -144,6 +156,13 @@ func (s *Store) Err() error {
 func (s *Store) setProblem(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.setProblemLocked(err)
+}
+
+func (s *Store) setProblemLocked(err error) {
+	if err != nil && s.ctx.Err() != nil {
+		return // the store is being closed: that writes fail is no news
+	}
 	if (err == nil) != (s.problem == nil) {
 		if err != nil {
 			s.opts.Logger.Error("the state cannot be written", "error", err)
@@ -157,7 +176,8 @@ func (s *Store) setProblem(err error) {
 // Update runs fn on a transaction and commits what it changed. An error of fn is returned as it is and nothing is
 // changed; otherwise Update returns when the changes are durable and visible to Read, with their revision. fn may run
 // more than once (when another server has written meanwhile) and must not wait for anything.
-// When ctx ends before the outcome is known, the error wraps ErrUnavailable.
+// When ctx ends before the outcome is known, the error wraps ErrUnavailable: the changes may still be made.
+// A panic of fn becomes a *PanicError.
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) (revision int64, err error) {
 	r := &request{ctx: ctx, fn: fn, done: make(chan struct{})}
 	select {
@@ -207,14 +227,59 @@ func (s *Store) load(ctx context.Context) (*Snapshot, error) {
 // write is the writer's loop.
 func (s *Store) write() {
 	defer close(s.done)
+	probe := time.NewTicker(probeEvery)
+	defer probe.Stop()
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
 		case r := <-s.requests:
 			s.commit(s.gather(r))
+		case <-probe.C:
+			if s.Err() != nil {
+				s.probe()
+			}
 		}
 	}
+}
+
+// probe makes an empty commit, so that Err tells the truth also when nobody writes.
+func (s *Store) probe() {
+	before := s.current.Load()
+	rev, err := s.append(nil)
+	switch {
+	case errors.Is(err, ErrFenced):
+		if err := s.reload(); err != nil {
+			s.setProblem(err)
+		}
+	case err == nil:
+		snap := *before
+		snap.Revision = rev
+		s.publish(&Commit{Before: before, Snapshot: &snap})
+	}
+}
+
+// append commits to the log and keeps Err up to date, also while the log takes its time.
+func (s *Store) append(entries []Entry) (revision int64, err error) {
+	s.mu.Lock()
+	mine := s.appends
+	s.mu.Unlock()
+	stalled := time.AfterFunc(stallAfter, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.appends == mine {
+			s.setProblemLocked(fmt.Errorf("a commit has not been answered for %v", stallAfter))
+		}
+	})
+	defer stalled.Stop()
+	revision, err = s.opts.Log.Append(s.ctx, entries)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.appends++
+	if !errors.Is(err, ErrFenced) {
+		s.setProblemLocked(err)
+	}
+	return revision, err
 }
 
 // gather takes all requests that wait: they are committed together.
@@ -244,8 +309,11 @@ func (s *Store) commit(batch []*request) {
 		}
 		if err != nil {
 			s.setProblem(err)
+			if !errors.Is(err, ErrUnavailable) {
+				err = fmt.Errorf("%w: %w", ErrUnavailable, err)
+			}
 			for _, r := range batch {
-				r.answer(0, fmt.Errorf("%w: %w", ErrUnavailable, err))
+				r.answer(0, err)
 			}
 			return
 		}
@@ -269,6 +337,7 @@ func (s *Store) commitSome(batch []*request) (n int, err error) {
 	now := s.opts.Now().UTC().Truncate(time.Second)
 	for _, r := range batch {
 		if r.err = r.ctx.Err(); r.err != nil {
+			r.err = fmt.Errorf("%w: %w", ErrUnavailable, r.err)
 			n++
 			continue
 		}
@@ -314,11 +383,10 @@ func (s *Store) commitSome(batch []*request) (n int, err error) {
 	rev := before.Revision
 	if len(entries) > 0 {
 		start = time.Now()
-		rev, err = s.opts.Log.Append(s.ctx, squash(entries))
+		rev, err = s.append(squash(entries))
 		if err != nil {
 			return 0, err
 		}
-		s.setProblem(nil)
 		if s.opts.Observe != nil {
 			s.opts.Observe(n, ran, time.Since(start))
 		}
@@ -349,11 +417,19 @@ func squash(entries []Entry) []Entry {
 	return kept
 }
 
+// PanicError says that the function of a transaction panicked. The stack is for the log and not part of the message.
+type PanicError struct {
+	Value any
+	Stack []byte
+}
+
+func (e *PanicError) Error() string { return fmt.Sprintf("panic in a transaction: %v", e.Value) }
+
 // run calls fn and turns a panic into an error, so that one bad request does not end the server.
 func run(fn func(*Tx) error, tx *Tx) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = fmt.Errorf("panic in a transaction: %v\n%s", p, debug.Stack())
+			err = &PanicError{Value: p, Stack: debug.Stack()}
 		}
 	}()
 	return fn(tx)

@@ -125,7 +125,7 @@ func (t *Table[T]) Delete(tx *Tx, id string) bool {
 // List iterates over the objects that have the key, in order of their ids.
 func (ix *Index[T]) List(r Reader, key string) iter.Seq[*T] {
 	return values[T](func() *part.Iterator[any] {
-		it, _ := r.tree(ix.slot).Prefix([]byte(key + "\x00"))
+		it, _ := r.tree(ix.slot).Prefix(indexKey(key, ""))
 		return it
 	})
 }
@@ -155,10 +155,10 @@ func (ix *Index[T]) Count(r Reader, key string) (n int) {
 // From iterates over (key, object) pairs with a key of at least from, in byte order of the keys.
 func (ix *Index[T]) From(r Reader, from string) iter.Seq2[string, *T] {
 	return func(yield func(string, *T) bool) {
-		it := r.tree(ix.slot).LowerBound([]byte(from))
+		it := r.tree(ix.slot).LowerBound([]byte(escape.Replace(from)))
 		for k, v, ok := it.Next(); ok; k, v, ok = it.Next() {
 			key, _, _ := strings.Cut(string(k), "\x00")
-			if !yield(key, v.(*T)) {
+			if !yield(unescape.Replace(key), v.(*T)) {
 				return
 			}
 		}
@@ -218,7 +218,15 @@ func (t *Table[T]) remove(tx *Tx, id string) any {
 	return old
 }
 
+// escape keeps zero bytes out of index keys, where one ends the key: a name may hold any character, and objects whose
+// names begin alike must not be found under each other's. The order of the keys stays what it was.
+var (
+	escape   = strings.NewReplacer("\x00", "\x01\x01", "\x01", "\x01\x02")
+	unescape = strings.NewReplacer("\x01\x01", "\x00", "\x01\x02", "\x01")
+)
+
 func indexKey(key, id string) []byte {
+	key = escape.Replace(key)
 	b := make([]byte, 0, len(key)+1+len(id))
 	b = append(b, key...)
 	b = append(b, 0)
