@@ -1,0 +1,76 @@
+package agent
+
+import (
+	"context"
+	"iter"
+
+	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
+)
+
+// Part makes one kind of thing real on the host: the l2 part wires ports, the dhcp part runs DHCP servers.
+//
+// A part is level-triggered: Reconcile compares what the view wants with what the host has, and does the difference. It
+// is called after every change of the view, after every event that the part announced, and now and then without reason;
+// never twice at the same time. It never touches anything that does not carry our mark, and changes nothing on a host
+// that is already right.
+type Part interface {
+	// Name is for logs and metrics, for instance "l2".
+	Name() string
+	// Reconcile does the work and returns the status of every document that the part is responsible for. A document
+	// that cannot be applied gets a status with the reason and holds up no other. The error is for trouble that
+	// concerns no single document; like statuses in error, it makes the loop call again after a pause.
+	Reconcile(ctx context.Context, view *View) ([]Status, error)
+	// Watch announces changes on the host that may be drift or a device that appeared, by calling changed (which never
+	// blocks), until ctx ends.
+	Watch(ctx context.Context, changed func()) error
+}
+
+// Status is what became of a document.
+type Status struct {
+	Key    string
+	State  sb.ObjectStatus_State
+	Reason string
+}
+
+// View is what the host has to do: the documents that the server has sent, by key. It never changes.
+type View struct {
+	documents map[string]*sb.Document
+	// Revision is that of the newest batch in it.
+	Revision int64
+}
+
+// NewView makes a view of documents.
+func NewView(revision int64, documents ...*sb.Document) *View {
+	v := &View{documents: make(map[string]*sb.Document, len(documents)), Revision: revision}
+	for _, d := range documents {
+		v.documents[d.Key] = d
+	}
+	return v
+}
+
+// Len is the number of documents.
+func (v *View) Len() int { return len(v.documents) }
+
+// All iterates over the documents in no particular order.
+func (v *View) All() iter.Seq[*sb.Document] {
+	return func(yield func(*sb.Document) bool) {
+		for _, d := range v.documents {
+			if !yield(d) {
+				return
+			}
+		}
+	}
+}
+
+// Port returns the port document of the id, or nil.
+func (v *View) Port(id string) *sb.Port { return v.documents["port/"+id].GetPort() }
+
+// Segment returns the segment through which this host reaches the network, or nil.
+func (v *View) Segment(networkID string) *sb.Segment {
+	return v.documents["segment/"+networkID].GetSegment()
+}
+
+// DHCPNetwork returns what this host has to serve on the network, or nil.
+func (v *View) DHCPNetwork(networkID string) *sb.DhcpNetwork {
+	return v.documents["dhcp-network/"+networkID].GetDhcpNetwork()
+}
