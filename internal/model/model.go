@@ -197,7 +197,12 @@ type Port struct {
 	Binding      Binding    `json:"binding"`
 	// StatusReason says in one sentence why the port is not ACTIVE, where something is wrong: a binding that
 	// failed, a value that the host's kernel refused.
-	StatusReason        string        `json:"status_reason,omitempty"`
+	StatusReason string `json:"status_reason,omitempty"`
+	// WiringReason and DHCPReason are what StatusReason is made of: they come and go apart.
+	WiringReason string `json:"wiring_reason,omitempty"`
+	DHCPReason   string `json:"dhcp_reason,omitempty"`
+	// Wired says that the host has reported the port as done. Together with AdminStateUp it makes the status.
+	Wired               bool          `json:"wired,omitempty"`
 	PortSecurityEnabled bool          `json:"port_security_enabled"`
 	SecurityGroupIDs    []string      `json:"security_group_ids,omitempty"`
 	AllowedAddressPairs []AddressPair `json:"allowed_address_pairs,omitempty"`
@@ -285,4 +290,7 @@ type UsedToken struct {
 	Meta
 	Host      string    `json:"host"`
 	ExpiresAt time.Time `json:"expires_at"`
+	// KeyHash is the SHA-256 hash, in hexadecimal digits, of the public key that got the certificate. The holder of
+	// that key may ask again, in case the answer was lost.
+	KeyHash string `json:"key_hash,omitempty"`
 }
