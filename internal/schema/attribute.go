@@ -88,6 +88,9 @@ func text(most int) codec[string] {
 			if utf8.RuneCountInString(s) > most {
 				return "", fmt.Errorf("'%s' exceeds maximum length of %d", clip(s), most)
 			}
+			if !utf8.ValidString(s) {
+				return "", fmt.Errorf("it is not valid UTF-8")
+			}
 			if strings.IndexFunc(s, func(r rune) bool { return unicode.IsControl(r) && r != '\n' && r != '\t' && r != '\r' }) >= 0 {
 				return "", fmt.Errorf("it has control characters")
 			}

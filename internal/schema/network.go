@@ -36,37 +36,42 @@ var Network = (&Resource[model.Network]{
 			computed("subnets", 0, list(1000, id()), func(n *model.Network) []string { return n.SubnetIDs },
 				help("The ids of its subnets.")),
 			attribute("shared", Post|Put|shows, boolean(), func(n *model.Network) *bool { return &n.Shared },
-				enforced, help("Whether all projects may use it.")),
+				byDefault(false), enforced, help("Whether all projects may use it.")),
 			attribute("router:external", Post|Put|shows, boolean(), func(n *model.Network) *bool { return &n.External },
-				extension("external-net"), enforced, help("Whether it leads outside.")),
+				extension("external-net"), byDefault(false), enforced, help("Whether it leads outside.")),
 			attribute("mtu", Post|Put|shows, integer(0, MaxMTU), func(n *model.Network) *int { return &n.MTU },
 				extension("net-mtu"), help("The MTU of its ports in bytes; 0: the largest that the segment carries.")),
 			attribute("port_security_enabled", Post|Put|shows, boolean(),
 				func(n *model.Network) *bool { return &n.PortSecurityEnabled },
 				extension("port-security"), byDefault(true), enforced, help("The default of its ports.")),
-			attribute("provider:network_type", Post|Put|shows, text(32), networkType,
-				extension("provider"), oneOf(NetworkTypes...), enforced, restricted,
+			provider("provider:network_type", text(32), func(s *model.Segment) *string { return (*string)(&s.NetworkType) },
+				oneOf(NetworkTypes...),
 				help("How its frames travel between hosts.")),
-			attribute("provider:physical_network", Post|Put|shows, nullable(text(64)), physicalNetwork,
-				extension("provider"), enforced, restricted, help("The physical network of a flat or VLAN network.")),
-			attribute("provider:segmentation_id", Post|Put|shows, nullable(integer(0, 1<<24-1)), segmentationID,
-				extension("provider"), enforced, restricted, help("The VLAN id or VNI.")),
+			provider("provider:physical_network", nullable(text(64)), func(s *model.Segment) *string { return &s.PhysicalNetwork },
+				help("The physical network of a flat or VLAN network.")),
+			provider("provider:segmentation_id", nullable(integer(0, 1<<24-1)), func(s *model.Segment) *int { return &s.SegmentationID },
+				help("The VLAN id or VNI.")),
 		},
 		standard(networkMeta),
 	),
 }).ready()
 
-// The provider attributes are those of the network's only segment. Reading one of a network without a segment gives the
-// zero value.
-func networkType(n *model.Network) *string { return (*string)(&segment(n).NetworkType) }
-
-func physicalNetwork(n *model.Network) *string { return &segment(n).PhysicalNetwork }
-
-func segmentationID(n *model.Network) *int { return &segment(n).SegmentationID }
-
-func segment(n *model.Network) *model.Segment {
-	if len(n.Segments) == 0 {
-		n.Segments = make([]model.Segment, 1)
-	}
-	return &n.Segments[0]
+// provider declares an attribute of the network's only segment. Storing makes the segment where there is none; reading
+// must not, since stored networks are shared by all readers: it gives the zero value.
+func provider[V any](name string, c codec[V], ref func(*model.Segment) *V, opts ...option) *Attribute[model.Network] {
+	opts = append([]option{extension("provider"), enforced, restricted}, opts...)
+	a := attribute(name, Post|Put|shows, c, func(n *model.Network) *V {
+		if len(n.Segments) == 0 {
+			n.Segments = make([]model.Segment, 1)
+		}
+		return ref(&n.Segments[0])
+	}, opts...)
+	read := computed(name, a.Access, c, func(n *model.Network) V {
+		if len(n.Segments) == 0 {
+			return *ref(new(model.Segment))
+		}
+		return *ref(&n.Segments[0])
+	}, opts...)
+	read.set = a.set
+	return read
 }

@@ -131,6 +131,20 @@ func (r *Resource[T]) ready() *Resource[T] {
 	return r
 }
 
+// Defaults returns an object that has the default of every attribute, and zero values where none is declared.
+func (r *Resource[T]) Defaults() *T {
+	obj := new(T)
+	for _, a := range r.Attributes {
+		if a.Default == nil {
+			continue
+		}
+		if err := a.set(obj, a.Default); err != nil {
+			panic("schema: the default of " + r.Name + "'s " + a.Name + ": " + err.Error())
+		}
+	}
+	return obj
+}
+
 // Decode validates the attributes of a body and stores them in obj. For Create, defaults are stored first and required
 // attributes must be there. The error is a *fault.Error of kind Invalid that names the attribute.
 func (r *Resource[T]) Decode(obj *T, body map[string]any, op Op) (Given, error) {

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -35,9 +36,25 @@ func standard[T any](meta func(*T) *model.Meta) []*Attribute[T] {
 			extension("standard-attr-timestamp"), help("When it was changed last, UTC.")),
 		computed("revision_number", shows, counter(), func(o *T) int64 { return meta(o).RevisionNumber },
 			extension("standard-attr-revisions"), help("Grows with each change; see If-Match.")),
-		attribute("tags", 0, list(50, text(60)), func(o *T) *[]string { return &meta(o).Tags },
+		attribute("tags", 0, tags(), func(o *T) *[]string { return &meta(o).Tags },
 			extension("standard-attr-tag"), help("Words to find it by.")),
 	}
+}
+
+// The bounds of tags.
+const (
+	MaxTags      = 50
+	MaxTagLength = 60 // characters
+)
+
+func tags() codec[[]string] { return list(MaxTags, text(MaxTagLength)) }
+
+// ParseTags validates the value of the member "tags" in the body of a tags sub-resource.
+func ParseTags(raw any) ([]string, error) {
+	if raw == nil {
+		return nil, fmt.Errorf("'null' is not a list")
+	}
+	return tags().parse(raw)
 }
 
 // tagFilters are the query parameters that select by tags; their values are comma-separated.
