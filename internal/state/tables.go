@@ -67,6 +67,13 @@ var (
 		}
 		return []string{p.NetworkID + "/" + p.Binding.Host}
 	})
+	// PortsByFailedHost finds the ports whose binding to a host has failed.
+	PortsByFailedHost = newIndex(Ports, func(p *model.Port) []string {
+		if p.Binding.VIFType != model.VIFBindingFailed {
+			return nil
+		}
+		return []string{p.Binding.Host}
+	})
 
 	Agents       = newTable[model.Agent]("agent")
 	AgentsByHost = newIndex(Agents, func(a *model.Agent) []string { return []string{a.Host} })
