@@ -146,6 +146,9 @@ func (s *Store) Close() {
 // Read returns the newest acknowledged snapshot: it has every write acknowledged before the call.
 func (s *Store) Read() *Snapshot { return s.current.Load() }
 
+// Waiting is how many updates wait for the writer; for metrics.
+func (s *Store) Waiting() int { return len(s.requests) }
+
 // Err says why writes fail at present, or nil.
 func (s *Store) Err() error {
 	s.mu.Lock()

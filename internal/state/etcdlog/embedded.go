@@ -126,8 +126,10 @@ func (e *Embedded) start(ctx context.Context) error {
 
 // protectSocket leaves the socket to the owner. Until then the mode of the directory has done so.
 func (e *Embedded) protectSocket() error {
-	err := os.Chmod(e.socket(), 0o600)
-	if err != nil && !errors.Is(err, os.ErrNotExist) && e.opts.ClientSocket {
+	if len(e.etcd.Clients) == 0 {
+		return nil
+	}
+	if err := os.Chmod(e.socket(), 0o600); err != nil {
 		return fmt.Errorf("protecting the socket: %w", err)
 	}
 	return nil

@@ -85,7 +85,9 @@ func entries(t testing.TB, l state.Log) (map[string]string, int64) {
 	return all, rev
 }
 
-func put(id, value string) state.Entry { return state.Entry{Kind: "network", ID: id, Value: []byte(value)} }
+func put(id, value string) state.Entry {
+	return state.Entry{Kind: "network", ID: id, Value: []byte(value)}
+}
 
 func TestARestartKeepsEverything(t *testing.T) {
 	dir := t.TempDir()
