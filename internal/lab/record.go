@@ -74,6 +74,19 @@ func New(o Options) (*Lab, error) {
 	return l, nil
 }
 
+// List returns the names of all labs below a run directory, also of those that were left half way.
+func List(runDir string) ([]string, error) {
+	entries, err := os.ReadDir(runDir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
+}
+
 // Name is the lab's name.
 func (l *Lab) Name() string { return l.name }
 
