@@ -1,0 +1,61 @@
+# The verbs of this project. "make lab" shows what it does, "make test" shows that it works; on a fresh Debian machine
+# with Go, as root, either of them is the first thing to type.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: build lab test bench soak lint fmt proto clean help
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+MODULE  := $(shell awk '$$1 == "module" {print $$2}' go.mod)
+
+export CGO_ENABLED = 0
+
+# Tests make namespaces, bridges and processes: more than two packages at a time only slow each other down.
+TEST_FLAGS ?= -p 2 -timeout 10m
+
+build: ## build bin/neutrino
+	$(GO) build -trimpath -buildvcs=false -ldflags "-s -w -X $(MODULE)/internal/cli.version=$(VERSION)" -o bin/neutrino ./cmd/neutrino
+
+lab: ## build, bring up a cloud of four hosts on this machine, and walk through what it can do (root)
+	@tools/require lab
+	@$(MAKE) --no-print-directory build
+	bin/neutrino lab run
+
+test: ## all tests (root; installs what they need)
+	@tools/require test
+	@$(MAKE) --no-print-directory build
+	$(GO) vet ./...
+	NEUTRINO_BIN=$(CURDIR)/bin/neutrino $(GO) test $(TEST_FLAGS) ./... || { echo "make test: FAILED"; exit 1; }
+	@echo "make test: all tests passed"
+
+bench: ## the benchmarks: each one prints what it measured and the bound that it has to keep (root)
+	@tools/require test
+	@$(MAKE) --no-print-directory build
+	NEUTRINO_BIN=$(CURDIR)/bin/neutrino NEUTRINO_BENCH=1 \
+		$(GO) test -p 1 -timeout 60m -count 1 -run '^(TestBench|Benchmark)' -bench . -benchtime 2s ./test/... ./internal/...
+
+soak: ## the fault tests with many more rounds: kills at random moments (root; takes long)
+	@tools/require test
+	@$(MAKE) --no-print-directory build
+	NEUTRINO_BIN=$(CURDIR)/bin/neutrino NEUTRINO_KILL_ROUNDS=$${NEUTRINO_KILL_ROUNDS:-500} \
+		$(GO) test -p 1 -timeout 6h -count 1 -v -run 'Kill' ./internal/lab/ ./test/...
+
+lint: ## the linters (the first run builds them: about 5 minutes)
+	$(GO) tool -modfile=tools/go.mod golangci-lint run --config tools/golangci.yml ./...
+
+fmt: ## format the code
+	gofmt -w $$(git ls-files '*.go' | grep -v '\.pb\.go$$')
+
+proto: ## generate the Go code of the southbound contract (needs protoc)
+	mkdir -p .cache/bin
+	GOBIN=$(CURDIR)/.cache/bin $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
+	PATH=$(CURDIR)/.cache/bin:$$PATH protoc --go_out=. --go_opt=paths=source_relative \
+		--go-grpc_out=. --go-grpc_opt=paths=source_relative proto/southbound/v1/southbound.proto
+
+clean: ## remove what was built
+	rm -rf bin .cache
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
