@@ -2,6 +2,7 @@ package netlinkx
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -228,28 +229,53 @@ func parseIPv6(l *Link, kind int, v []byte) {
 	}
 }
 
-// AddBridge makes a bridge, down, with the attributes and the MTU given.
-func (h *Handle) AddBridge(name string, mtu int, info BridgeInfo) error {
-	req, data := h.newLink(name, mtu, "bridge")
+// LinkByName returns one device; the error is unix.ENODEV when there is none of that name.
+func (h *Handle) LinkByName(name string) (*Link, error) {
+	req := h.request(unix.RTM_GETLINK, unix.NLM_F_ACK)
+	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
+	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
+	req.AddData(nl.NewRtAttr(unix.IFLA_EXT_MASK, nl.Uint32Attr(extSkipStats)))
+	messages, err := req.Execute(unix.NETLINK_ROUTE, unix.RTM_NEWLINK)
+	if err != nil {
+		return nil, fmt.Errorf("read device %s: %w", name, err)
+	}
+	if len(messages) == 0 {
+		return nil, fmt.Errorf("read device %s: %w", name, unix.ENODEV)
+	}
+	return parseLink(messages[0])
+}
+
+// AddBridge makes a bridge, down, with the attributes given. Its MTU is set afterwards: the kernel would otherwise
+// follow the smallest MTU of the ports.
+func (h *Handle) AddBridge(name string, info BridgeInfo) error {
+	req, data := h.newLink(name, 0, "bridge")
 	addBridgeAttributes(data, info)
 	return h.do(req)
 }
 
 // SetBridge sets the attributes of a bridge.
 func (h *Handle) SetBridge(index int, info BridgeInfo) error {
+	// STP first and alone: while it is on, the kernel refuses forward delays under two seconds.
+	stp := func(data *nl.RtAttr) { data.AddRtAttr(nl.IFLA_BR_STP_STATE, nl.Uint32Attr(number(info.STP))) }
+	if err := h.changeBridge(index, stp); err != nil {
+		return err
+	}
+	return h.changeBridge(index, func(data *nl.RtAttr) { addBridgeAttributes(data, info) })
+}
+
+func (h *Handle) changeBridge(index int, add func(data *nl.RtAttr)) error {
 	req := h.request(unix.RTM_NEWLINK, unix.NLM_F_ACK)
 	message := nl.NewIfInfomsg(unix.AF_UNSPEC)
 	message.Index = int32(index)
 	req.AddData(message)
 	linkInfo := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	linkInfo.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated("bridge"))
-	addBridgeAttributes(linkInfo.AddRtAttr(nl.IFLA_INFO_DATA, nil), info)
+	add(linkInfo.AddRtAttr(nl.IFLA_INFO_DATA, nil))
 	req.AddData(linkInfo)
 	return h.do(req)
 }
 
 func addBridgeAttributes(data *nl.RtAttr, info BridgeInfo) {
-	// STP goes first: with STP on, the kernel refuses forward delays under two seconds.
 	data.AddRtAttr(nl.IFLA_BR_STP_STATE, nl.Uint32Attr(number(info.STP)))
 	data.AddRtAttr(nl.IFLA_BR_FORWARD_DELAY, nl.Uint32Attr(info.ForwardDelay))
 	data.AddRtAttr(nl.IFLA_BR_AGEING_TIME, nl.Uint32Attr(info.AgeingTime))
@@ -275,7 +301,9 @@ func (h *Handle) newLink(name string, mtu int, kind string) (*nl.NetlinkRequest,
 	req := h.request(unix.RTM_NEWLINK, unix.NLM_F_CREATE|unix.NLM_F_EXCL|unix.NLM_F_ACK)
 	req.AddData(nl.NewIfInfomsg(unix.AF_UNSPEC))
 	req.AddData(nl.NewRtAttr(unix.IFLA_IFNAME, nl.ZeroTerminated(name)))
-	req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(mtu))))
+	if mtu != 0 {
+		req.AddData(nl.NewRtAttr(unix.IFLA_MTU, nl.Uint32Attr(uint32(mtu))))
+	}
 	linkInfo := nl.NewRtAttr(unix.IFLA_LINKINFO, nil)
 	linkInfo.AddRtAttr(nl.IFLA_INFO_KIND, nl.NonZeroTerminated(kind))
 	data := linkInfo.AddRtAttr(nl.IFLA_INFO_DATA, nil)

@@ -26,8 +26,10 @@ type Neigh struct {
 	IP    netip.Addr
 	State int // NUD_*
 	Flags int // NTF_*
-	// Master is the index of the bridge for a forwarding entry of a bridge.
+	// Master is the index of the bridge, for a forwarding entry of a bridge.
 	Master int
+	// Protocol says who made the entry of a neighbour table; 0 where nobody said so.
+	Protocol int
 }
 
 // Static says whether the entry was put there to stay, in contrast to one that the kernel has learned.
@@ -81,6 +83,10 @@ func parseNeigh(m []byte) (Neigh, error) {
 			copy(n.MAC[:], v)
 		case netlink.NDA_MASTER:
 			n.Master = u32(v)
+		case netlink.NDA_PROTOCOL:
+			if len(v) > 0 {
+				n.Protocol = int(v[0])
+			}
 		}
 	})
 	return n, nil
@@ -113,6 +119,9 @@ func (h *Handle) neighRequest(kind, flags int, n Neigh) *nl.NetlinkRequest {
 	}
 	if n.Family == unix.AF_BRIDGE || kind == unix.RTM_NEWNEIGH {
 		req.AddData(nl.NewRtAttr(netlink.NDA_LLADDR, n.MAC[:]))
+	}
+	if n.Protocol != 0 && kind == unix.RTM_NEWNEIGH {
+		req.AddData(nl.NewRtAttr(netlink.NDA_PROTOCOL, []byte{byte(n.Protocol)}))
 	}
 	return req
 }

@@ -1,0 +1,245 @@
+// Package l2 is the part of the agent that wires ports: it makes the networks' bridges and tunnels, puts the devices of
+// ports into them, and programs where the ports of other hosts are.
+//
+// Read Convert first: it turns the documents of the view into tables of wanted devices and entries, without looking at
+// the host. Then Part.pass, which holds the one order in which things come and go. The drivers in internal/dataplane
+// (link, fdb, neigh) read the kernel, compare and apply.
+//
+// Ports are not filtered yet: what a workload sends is forwarded as it is.
+package l2
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/neutrino-net/neutrino/internal/agent"
+	"github.com/neutrino-net/neutrino/internal/dataplane/fdb"
+	"github.com/neutrino-net/neutrino/internal/dataplane/link"
+	"github.com/neutrino-net/neutrino/internal/dataplane/neigh"
+	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
+	"github.com/neutrino-net/neutrino/internal/netlinkx"
+	"github.com/neutrino-net/neutrino/internal/reconcile"
+	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
+)
+
+// name is that of the part in logs and metrics.
+const name = "l2"
+
+// maxRaces bounds how often a pass is repeated at once because a device went away while it ran.
+const maxRaces = 3
+
+// Options configure the part.
+type Options struct {
+	// Namespace is where the part works; nil: the namespace of the process.
+	Namespace *netns.Handle
+	// TunnelIP is the address of the host on the underlay; the zero Addr where it has none.
+	TunnelIP netip.Addr
+	// Metrics counts repaired drift. Required.
+	Metrics *reconcile.Metrics
+	// Logger is required.
+	Logger *slog.Logger
+}
+
+// Part implements agent.Part.
+type Part struct {
+	options Options
+	handle  *netlinkx.Handle
+	links   *link.Driver
+	fdb     *fdb.Driver
+	neigh   *neigh.Driver
+
+	// The conversion of the newest view, which never changes.
+	view   *agent.View
+	wanted *Wanted
+
+	// watched tells Watch, which runs beside Reconcile, on which devices entries of ours are.
+	watched atomic.Pointer[map[int]bool]
+}
+
+// New makes the part. Close gives its sockets back.
+func New(options Options) (*Part, error) {
+	handle, err := netlinkx.Open(options.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	p := &Part{options: options, handle: handle}
+	p.links = link.New(link.Options{Handle: handle, Drift: p.drift, Now: time.Now})
+	p.fdb = fdb.New(fdb.Options{Handle: handle, Drift: p.drift, Now: time.Now})
+	p.neigh = neigh.New(neigh.Options{Handle: handle, Drift: p.drift, Now: time.Now})
+	p.watched.Store(&map[int]bool{})
+	return p, nil
+}
+
+// Close gives the sockets back. Neither Reconcile nor Watch may run any more.
+func (p *Part) Close() { p.handle.Close() }
+
+// Name is "l2".
+func (p *Part) Name() string { return name }
+
+func (p *Part) drift(kind, object, difference string) {
+	p.options.Metrics.Drift(name, kind)
+	p.options.Logger.Warn("repaired drift", "part", name, "kind", kind, "object", object, "difference", difference)
+}
+
+// Reconcile makes the host as the view wants it.
+func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status, error) {
+	if p.view != view {
+		p.wanted, p.view = Convert(view, p.options.TunnelIP), view
+	}
+	for range maxRaces {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		raced, err := p.pass(p.wanted)
+		if err != nil {
+			return nil, err
+		}
+		if !raced {
+			return p.statuses(p.wanted), nil
+		}
+	}
+	return p.statuses(p.wanted), fmt.Errorf("devices went away while they were being changed")
+}
+
+// pass compares and applies once. This is the order of everything:
+// what is not to carry traffic any more is taken out first; then a network is made from the outside in, so that a port
+// is let in when the way to its peers is complete; then what nobody needs any more is removed from the inside out.
+// raced says that a device went away meanwhile.
+func (p *Part) pass(w *Wanted) (raced bool, err error) {
+	if err := p.links.Observe(w.Links); err != nil {
+		return false, err
+	}
+	p.links.DetachPorts()
+	p.links.ApplyBridges()
+	p.links.ApplyTunnels()
+
+	tables := make(map[int]fdb.Table, len(w.Forwarding))
+	for device, table := range w.Forwarding {
+		if index := p.links.Index(device); index != 0 && p.links.TunnelErr(device) == nil {
+			tables[index] = table
+		}
+	}
+	neighbours := make(map[int]neigh.Table, len(w.Neighbours))
+	for bridge, table := range w.Neighbours {
+		if index := p.links.Index(bridge); index != 0 && p.links.BridgeErr(bridge) == nil {
+			neighbours[index] = table
+		}
+	}
+	p.watch(tables, neighbours)
+	fdbRaced, err := p.fdb.Apply(tables)
+	if err != nil {
+		return false, err
+	}
+	neighRaced, err := p.neigh.Apply(neighbours)
+	if err != nil {
+		return false, err
+	}
+
+	p.links.AttachPorts()
+	p.links.DeleteTunnels()
+	p.links.DeleteBridges()
+	p.links.Settle()
+	return p.links.Raced() || fdbRaced || neighRaced, nil
+}
+
+func (p *Part) statuses(w *Wanted) []agent.Status {
+	all := make([]agent.Status, 0, len(w.Problems)+len(w.segments)+len(w.ports)+len(w.peers))
+	add := func(key string, state sb.ObjectStatus_State, err error) {
+		s := agent.Status{Key: key, State: state}
+		if err != nil {
+			s.State, s.Reason = sb.ObjectStatus_STATE_ERROR, err.Error()
+		}
+		all = append(all, s)
+	}
+	for key, reason := range w.Problems {
+		all = append(all, agent.Status{Key: key, State: sb.ObjectStatus_STATE_ERROR, Reason: reason})
+	}
+	for network, s := range w.segments {
+		if s.problem == "" {
+			add(s.key, sb.ObjectStatus_STATE_DONE, p.segmentErr(w, network))
+		}
+	}
+	for _, x := range w.ports {
+		switch {
+		case !p.links.Exists(x.device):
+			add(x.key, sb.ObjectStatus_STATE_ABSENT, nil)
+		case p.links.PortErr(x.device) != nil:
+			add(x.key, 0, p.links.PortErr(x.device))
+		default:
+			add(x.key, sb.ObjectStatus_STATE_DONE, p.segmentErr(w, x.network))
+		}
+	}
+	for _, x := range w.peers {
+		add(x.key, sb.ObjectStatus_STATE_DONE, p.peerErr(w, x))
+	}
+	return all
+}
+
+func (p *Part) segmentErr(w *Wanted, network string) error {
+	s := w.segments[network]
+	if err := p.links.BridgeErr(s.bridge); err != nil {
+		return err
+	}
+	return p.links.TunnelErr(s.tunnel)
+}
+
+func (p *Part) peerErr(w *Wanted, x peer) error {
+	if err := p.segmentErr(w, x.network); err != nil {
+		return err
+	}
+	s := w.segments[x.network]
+	tunnel, bridge := p.links.Index(s.tunnel), p.links.Index(s.bridge)
+	if err := p.fdb.Err(tunnel, x.mac); err != nil {
+		return err
+	}
+	if err := p.fdb.FloodErr(tunnel, x.vtep); err != nil {
+		return err
+	}
+	for _, ip := range x.ips {
+		if err := p.neigh.Err(bridge, ip); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watch remembers the devices whose entries Watch looks at.
+func (p *Part) watch(tunnels map[int]fdb.Table, bridges map[int]neigh.Table) {
+	set := make(map[int]bool, len(tunnels)+len(bridges))
+	for index := range tunnels {
+		set[index] = true
+	}
+	for index := range bridges {
+		set[index] = true
+	}
+	p.watched.Store(&set)
+}
+
+// Watch announces devices that come, go and change, and changes of entries that may be ours.
+func (p *Part) Watch(ctx context.Context, changed func()) error {
+	return p.handle.Subscribe(ctx, func(e netlinkx.Event) {
+		if p.concerns(e) {
+			changed()
+		}
+	})
+}
+
+// concerns sorts out the noise: workloads make the kernel learn addresses all the time, and that is none of our work.
+func (p *Part) concerns(e netlinkx.Event) bool {
+	switch {
+	case e.Link != nil:
+		return strings.HasPrefix(e.Link.Name, "tap") || strings.HasPrefix(e.Link.Name, "brq") ||
+			strings.HasPrefix(e.Link.Name, "vxlan-")
+	case e.Neigh != nil:
+		// A forwarding entry of ours that was removed is still told as static; a neighbour is told as failed.
+		return (*p.watched.Load())[e.Neigh.Index] && (e.Neigh.Family != unix.AF_BRIDGE || e.Neigh.Static())
+	}
+	return true // events were lost
+}
