@@ -1,0 +1,282 @@
+package client
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+
+	"github.com/neutrino-net/neutrino/internal/pki"
+	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
+)
+
+// The files of the host's identity. The key is made on the host and never leaves it.
+const (
+	keyFile         = "host.key"
+	certificateFile = "host.crt"
+	authorityFile   = "ca.crt"
+)
+
+// identity is the host's key and certificate on disk. They are read at each connection.
+type identity struct{ dir, host, token string }
+
+// stored is what the files hold.
+type stored struct {
+	key         *ecdsa.PrivateKey
+	certificate *x509.Certificate
+	authority   *x509.Certificate
+}
+
+// read returns fs.ErrNotExist when a file is missing.
+func (i *identity) read() (stored, error) {
+	var s stored
+	var err error
+	if s.key, err = i.readKey(); err != nil {
+		return s, err
+	}
+	if s.certificate, err = i.readCertificate(certificateFile); err != nil {
+		return s, err
+	}
+	s.authority, err = i.readCertificate(authorityFile)
+	return s, err
+}
+
+func (i *identity) readKey() (*ecdsa.PrivateKey, error) {
+	text, err := os.ReadFile(filepath.Join(i.dir, keyFile))
+	if err != nil {
+		return nil, err
+	}
+	key, err := pki.DecodeKey(text)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", filepath.Join(i.dir, keyFile), err)
+	}
+	return key, nil
+}
+
+func (i *identity) readCertificate(name string) (*x509.Certificate, error) {
+	text, err := os.ReadFile(filepath.Join(i.dir, name))
+	if err != nil {
+		return nil, err
+	}
+	certificate, err := pki.DecodeCertificate(text)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", filepath.Join(i.dir, name), err)
+	}
+	return certificate, nil
+}
+
+// credentials are for mutual TLS with the server.
+func (i *identity) credentials() (credentials.TransportCredentials, error) {
+	s, err := i.read()
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(s.authority)
+	return credentials.NewTLS(&tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		ServerName:   pki.ServerName,
+		RootCAs:      roots,
+		Certificates: []tls.Certificate{{Certificate: [][]byte{s.certificate.Raw}, PrivateKey: s.key}},
+	}), nil
+}
+
+// makeKey returns the host's key, and makes it if there is none. A join that is tried again uses the same one.
+func (i *identity) makeKey() (*ecdsa.PrivateKey, error) {
+	key, err := i.readKey()
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	if key, err = pki.NewKey(); err != nil {
+		return nil, err
+	}
+	text, err := pki.EncodeKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return key, pki.WriteFile(filepath.Join(i.dir, keyFile), text, 0o600)
+}
+
+// write keeps what the server has answered, after a look at whether it is what was asked for.
+func (i *identity) write(key *ecdsa.PrivateKey, answer *sb.JoinResponse) error {
+	certificate, err := pki.DecodeCertificate(answer.GetCertificate())
+	if err != nil {
+		return fmt.Errorf("the server's answer: %w", err)
+	}
+	host, err := pki.HostOf(certificate)
+	if err != nil {
+		return fmt.Errorf("the server's answer: %w", err)
+	}
+	if host != i.host || !key.PublicKey.Equal(certificate.PublicKey) {
+		return fmt.Errorf("the server's answer is a certificate for host %s or another key", host)
+	}
+	if _, err := pki.DecodeCertificate(answer.GetCa()); err != nil {
+		return fmt.Errorf("the server's answer: %w", err)
+	}
+	if err := pki.WriteFile(filepath.Join(i.dir, authorityFile), answer.GetCa(), 0o644); err != nil {
+		return err
+	}
+	return pki.WriteFile(filepath.Join(i.dir, certificateFile), answer.GetCertificate(), 0o644)
+}
+
+// joined says whether the host has a certificate that it can go on with: one for its name that has not expired, of the
+// cluster that the token is for, if there is a token.
+func (i *identity) joined(now time.Time) (bool, error) {
+	s, err := i.read()
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if i.token != "" {
+		token, err := pki.ReadToken(i.token)
+		if err != nil {
+			return false, err
+		}
+		// The host moves to another cluster, or its cluster was made anew.
+		if hash := pki.Fingerprint(s.authority.Raw); hex.EncodeToString(hash[:]) != token.Authority {
+			return false, nil
+		}
+	}
+	host, err := pki.HostOf(s.certificate)
+	if err != nil {
+		return false, fmt.Errorf("%s: %w", filepath.Join(i.dir, certificateFile), err)
+	}
+	if host != i.host {
+		return false, fmt.Errorf("%s is for host %s: another agent's data directory", filepath.Join(i.dir, certificateFile), host)
+	}
+	if now.After(s.certificate.NotAfter) {
+		if i.token == "" {
+			return false, errors.New("the certificate has expired: give a new token")
+		}
+		return false, nil
+	}
+	return true, nil
+}
+
+// join gets the host a certificate, unless it has one. A server that cannot be reached is waited for.
+func (c *Client) join(ctx context.Context) error {
+	if err := os.MkdirAll(c.opts.DataDir, 0o700); err != nil {
+		return err
+	}
+	joined, err := c.identity.joined(time.Now())
+	if joined || err != nil {
+		return err
+	}
+	if c.opts.Token == "" {
+		return errors.New("the host has not joined yet: give the token that `neutrino token create` prints")
+	}
+	token, err := pki.ReadToken(c.opts.Token)
+	if err != nil {
+		return err
+	}
+	if token.Host != c.opts.Host {
+		return fmt.Errorf("the token is for host %s", token.Host)
+	}
+	key, err := c.identity.makeKey()
+	if err != nil {
+		return err
+	}
+	csr, err := pki.Request(key)
+	if err != nil {
+		return err
+	}
+	retry := backoff{}
+	for {
+		var answer *sb.JoinResponse
+		err := c.call(ctx, credentials.NewTLS(token.FirstContactTLS()), func(ctx context.Context, conn *grpc.ClientConn) error {
+			var err error
+			answer, err = sb.NewSouthboundClient(conn).Join(ctx,
+				&sb.JoinRequest{Token: c.opts.Token, Csr: csr, Host: c.opts.Host})
+			return err
+		})
+		if err == nil {
+			c.opts.Logger.Info("joined the cluster", "host", c.opts.Host)
+			return c.identity.write(key, answer)
+		}
+		if refused(err) || ctx.Err() != nil {
+			return errors.New(status.Convert(err).Message())
+		}
+		if retry.attempts == 0 {
+			c.opts.Logger.Warn("the server cannot be reached to join, trying again", "server", c.opts.Server, "error", err)
+		}
+		retry.wait(ctx, false)
+	}
+}
+
+// call makes one call on a connection of its own.
+func (c *Client) call(ctx context.Context, creds credentials.TransportCredentials,
+	do func(context.Context, *grpc.ClientConn) error) error {
+	conn, err := c.dial(creds)
+	if err != nil {
+		return status.Error(codes.Internal, err.Error())
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	return do(ctx, conn)
+}
+
+// renew gets a new certificate whenever two thirds of the present one's lifetime are over, for the same key. The stream
+// that is up goes on with the old one until that expires, and is then made anew.
+func (c *Client) renew(ctx context.Context) {
+	const retryPause = time.Minute
+	pause := time.Duration(0)
+	for {
+		s, err := c.identity.read()
+		if err == nil {
+			lifetime := s.certificate.NotAfter.Sub(s.certificate.NotBefore)
+			pause = max(pause, time.Until(s.certificate.NotAfter.Add(-lifetime/3)))
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+		pause = retryPause
+		if err := c.renewOnce(ctx); err != nil && ctx.Err() == nil {
+			c.opts.Logger.Warn("the host's certificate could not be renewed, trying again", "error", err)
+		}
+	}
+}
+
+func (c *Client) renewOnce(ctx context.Context) error {
+	s, err := c.identity.read()
+	if err != nil {
+		return err
+	}
+	creds, err := c.identity.credentials()
+	if err != nil {
+		return err
+	}
+	csr, err := pki.Request(s.key)
+	if err != nil {
+		return err
+	}
+	return c.call(ctx, creds, func(ctx context.Context, conn *grpc.ClientConn) error {
+		answer, err := sb.NewSouthboundClient(conn).Renew(ctx, &sb.RenewRequest{Csr: csr})
+		if err != nil {
+			return err
+		}
+		if err := c.identity.write(s.key, answer); err != nil {
+			return err
+		}
+		c.opts.Logger.Info("renewed the host's certificate")
+		return nil
+	})
+}
