@@ -1,0 +1,114 @@
+package agent
+
+import (
+	"slices"
+	"strings"
+
+	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
+)
+
+// reports is what the server has been told, and what it is to be told. The agent's lock guards it.
+type reports struct {
+	// byPart are the statuses of each part's last pass, by key.
+	byPart []map[string]Status
+	// done is the newest view that each part has reconciled.
+	done []reconciled
+	// told is what the server knows of each document.
+	told map[string]Status
+	// acked is the sequence of the view that has been acknowledged.
+	acked int64
+}
+
+type reconciled struct{ sequence, revision int64 }
+
+func (r *reports) init(parts int) {
+	r.byPart = make([]map[string]Status, parts)
+	r.done = make([]reconciled, parts)
+	r.forget()
+}
+
+// forget makes everything be told again.
+func (r *reports) forget() {
+	r.told = map[string]Status{}
+	r.acked = 0
+}
+
+// status merges what the parts say of a document: the worst counts. ok is false when no part says anything.
+func (r *reports) status(key string) (merged Status, ok bool) {
+	for _, statuses := range r.byPart {
+		if s, has := statuses[key]; has && (!ok || severity(s) > severity(merged)) {
+			merged, ok = s, true
+		}
+	}
+	return merged, ok
+}
+
+func severity(s Status) int {
+	switch s.State {
+	case sb.ObjectStatus_STATE_ERROR:
+		return 2
+	case sb.ObjectStatus_STATE_ABSENT:
+		return 1
+	}
+	return 0
+}
+
+// passed takes the result of a part's pass.
+func (a *Agent) passed(part int, view *View, sequence int64, statuses []Status, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err == nil {
+		// A pass with an error says nothing of single documents, and has not applied the view.
+		byKey := make(map[string]Status, len(statuses))
+		for _, s := range statuses {
+			byKey[s.Key] = s
+		}
+		a.report.byPart[part] = byKey
+		a.report.done[part] = reconciled{sequence, view.Revision}
+	}
+	a.tell()
+	a.announce()
+}
+
+// tell reports what the server does not know yet, and then acknowledges what all parts have reconciled. The lock is held.
+func (a *Agent) tell() {
+	if a.uplink == nil {
+		return
+	}
+	var news []*sb.ObjectStatus
+	keys := map[string]bool{}
+	for _, statuses := range a.report.byPart {
+		for key := range statuses {
+			keys[key] = true
+		}
+	}
+	for key := range keys {
+		status, _ := a.report.status(key)
+		if known, ok := a.report.told[key]; !ok || known != status {
+			a.report.told[key] = status
+			news = append(news, &sb.ObjectStatus{Key: key, State: status.State, Reason: status.Reason})
+		}
+	}
+	for key := range a.report.told {
+		if !keys[key] {
+			delete(a.report.told, key)
+		}
+	}
+	if len(news) > 0 {
+		slices.SortFunc(news, func(x, y *sb.ObjectStatus) int { return strings.Compare(x.Key, y.Key) })
+		a.uplink.Report(news)
+	}
+	oldest := reconciled{a.sequence, 0}
+	if a.view != nil {
+		oldest.revision = a.view.Revision
+	}
+	for _, done := range a.report.done {
+		if done.sequence < oldest.sequence {
+			oldest = done
+		}
+	}
+	if oldest.sequence > a.report.acked {
+		a.report.acked = oldest.sequence
+		a.uplink.Ack(oldest.revision)
+	}
+}
