@@ -50,25 +50,36 @@ func BenchmarkLoad(b *testing.B) {
 	for _, ports := range []int64{10_000, 100_000} {
 		b.Run(fmt.Sprintf("ports=%d", ports), func(b *testing.B) {
 			log := embedded(b)
-			s := open(b, log)
-			for n := int64(0); n < ports; n += 1000 {
-				makePorts(b, s, n, 1000)
-			}
-			s.Close()
-			s = nil
-			before := heap()
-			var loaded *state.Store
+			fill(b, log, ports)
 			for b.Loop() {
-				loaded = open(b, log)
+				b.StopTimer()
+				before := heap()
+				b.StartTimer()
+				s, err := state.Open(ctx, state.Options{Log: log, Logger: quiet})
+				if err != nil {
+					b.Fatal(err)
+				}
 				b.StopTimer()
 				b.ReportMetric((heap()-before)/float64(ports), "bytes/port")
-				if n := state.Ports.Len(loaded.Read()); int64(n) != ports {
+				if n := state.Ports.Len(s.Read()); int64(n) != ports {
 					b.Fatalf("%d ports, want %d", n, ports)
 				}
-				loaded.Close()
+				s.Close()
 				b.StartTimer()
 			}
 		})
+	}
+}
+
+func fill(b *testing.B, log state.Log, ports int64) {
+	b.Helper()
+	s, err := state.Open(ctx, state.Options{Log: log, Logger: quiet})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	for n := int64(0); n < ports; n += 1000 {
+		makePorts(b, s, n, 1000)
 	}
 }
 

@@ -137,7 +137,7 @@ func TestLoadReadsManyPages(t *testing.T) {
 	var last int64
 	for range 3 {
 		var batch []state.Entry
-		for range 2000 {
+		for range 4000 {
 			id := fmt.Sprintf("%06d", len(want))
 			batch = append(batch, put(id, `{"n":`+id+`}`))
 			want["network/"+id] = `{"n":` + id + `}`

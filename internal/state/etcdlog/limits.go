@@ -4,8 +4,12 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 
 	"github.com/neutrino-net/neutrino/internal/state"
 )
@@ -20,9 +24,15 @@ const (
 	ownBytes = 4 << 10
 )
 
-// ConfigureClient sets in the configuration of a client what the log needs.
+// ConfigureClient sets in the configuration of a client what the log needs: room for the largest commit, and to be
+// connected soon after etcd is back. The client logs nothing: the log tells of what was not answered.
 func ConfigureClient(c *clientv3.Config) {
 	c.MaxCallSendMsgSize = MaxRequestBytes
+	c.Logger = zap.NewNop()
+	c.DialOptions = append(c.DialOptions, grpc.WithConnectParams(grpc.ConnectParams{
+		Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: lastBackoff},
+		MinConnectTimeout: defaultAttemptTimeout,
+	}))
 }
 
 // CheckLimits finds out whether etcd accepts the largest commits, by sending transactions of that size that change

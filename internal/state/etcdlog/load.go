@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	pageSize = 2000 // objects read in one request
+	pageSize = 5000 // objects read in one request
 	// recordsKept is for how long the commit record of a process that writes no more is kept. A process that has
 	// waited that long for a lost answer is not told that its commit was made, but that another server was faster.
 	recordsKept = 24 * time.Hour
