@@ -251,3 +251,20 @@ func only(s, extra string) bool {
 	}
 	return true
 }
+
+// HostName is the name that a host gets: the first label of the one it asks for or, if that is empty or cannot be
+// expressed, one made of its address as in Neutron (host-10-0-0-3). A name that is none by the rules of DNS is an error.
+func HostName(name string, address netip.Addr) (string, error) {
+	generated := "host-" + strings.NewReplacer(".", "-", ":", "-").Replace(address.StringExpanded())
+	name = strings.TrimSuffix(name, ".")
+	if name == "" {
+		return generated, nil
+	}
+	if err := checkDomain("hostname", name); err != nil {
+		return "", err
+	}
+	if first, _, _ := strings.Cut(name, "."); ExpressibleName(first) {
+		return first, nil
+	}
+	return generated, nil
+}

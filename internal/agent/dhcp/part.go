@@ -1,0 +1,265 @@
+// Package dhcp is the part of the agent that answers DHCP: for each dhcp-network document it keeps a network namespace
+// with a dnsmasq inside, and connects it with the host by the device of the network's DHCP port, which the l2 part wires
+// like any other port.
+//
+// Read in this order: convert.go turns documents into a wanted server, without touching the host; server.go makes one
+// server real, step by step, and repairs it; watch.go hears of changes that somebody else made; part.go, here, decides
+// which servers need work. log.go shows the exchanges of a port.
+//
+// What one server consists of, all named after the network or its DHCP port:
+//
+//	namespace qdhcp-<network id>          dnsmasq lives in it, and outlives the agent
+//	device    tap<11 of the port id>      on the host, marked neutrino:port:<port id>
+//	device    ns-<11 of the port id>      its peer inside, with the port's MAC and the server addresses
+//	directory <data>/dhcp/<network id>    the files of dnsmasq; it is also the mark by which the namespace is ours
+package dhcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/neutrino-net/neutrino/internal/agent"
+	"github.com/neutrino-net/neutrino/internal/dataplane/dnsmasq"
+	"github.com/neutrino-net/neutrino/internal/reconcile"
+	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
+)
+
+// auditAfter is how long a server that is right, and of which no event came, is believed to be right.
+const auditAfter = 30 * time.Second
+
+// atOnce bounds the servers that are worked on at the same time; each may be starting a process.
+const atOnce = 4
+
+// Options are what a Part needs.
+type Options struct {
+	// DataDir is the directory of the agent; required. The part uses "dhcp" in it.
+	DataDir string
+	// Logger is required.
+	Logger *slog.Logger
+	// Metrics counts repaired drift; nil: nobody counts.
+	Metrics *reconcile.Metrics
+	// Dnsmasq is the program; empty: dnsmasq, looked up in PATH.
+	Dnsmasq string
+	// User is whom dnsmasq becomes; empty: nobody.
+	User string
+}
+
+// Part implements agent.Part.
+type Part struct {
+	options Options
+	dir     string
+	config  dnsmasq.Config // what all servers have in common
+	watcher *watcher
+
+	// servers is used by Reconcile only, which is never called twice at the same time.
+	servers map[string]*server
+	loaded  bool
+
+	mu    sync.Mutex
+	dirty map[string]bool    // networks of which an event came
+	ports map[string]portLog // for the handler of the log
+}
+
+var _ agent.Part = (*Part)(nil)
+
+// New makes the part. Nothing on the host is touched before the first Reconcile.
+func New(options Options) (*Part, error) {
+	data, err := filepath.Abs(options.DataDir)
+	if err != nil {
+		return nil, fmt.Errorf("dhcp: the data directory: %w", err)
+	}
+	if options.Dnsmasq == "" {
+		options.Dnsmasq = "dnsmasq"
+	}
+	if options.User == "" {
+		options.User = "nobody"
+	}
+	w, err := newWatcher()
+	if err != nil {
+		return nil, fmt.Errorf("dhcp: %w", err)
+	}
+	dir := filepath.Join(data, "dhcp")
+	return &Part{
+		options: options, dir: dir, watcher: w,
+		// There is one server for a network, so it may speak with authority, see dnsmasq.Config.
+		config:  dnsmasq.Config{Dir: dir, User: options.User, Authoritative: true},
+		servers: map[string]*server{}, dirty: map[string]bool{}, ports: map[string]portLog{},
+	}, nil
+}
+
+// Name implements agent.Part.
+func (p *Part) Name() string { return "dhcp" }
+
+// Close gives all handles up. The servers go on: the next agent adopts them. Neither Reconcile nor Watch may be running.
+func (p *Part) Close() error {
+	for _, s := range p.servers {
+		s.release()
+	}
+	p.servers = nil
+	return p.watcher.close()
+}
+
+// Reconcile implements agent.Part.
+func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status, error) {
+	if err := p.load(); err != nil {
+		return nil, err
+	}
+	dirty := p.takeDirty()
+	groups := group(view)
+	work, failures := errgroup.Group{}, failures{}
+	work.SetLimit(atOnce)
+	for network, docs := range groups {
+		if !isID(network) {
+			continue // convert says so below
+		}
+		s := p.servers[network]
+		if s == nil {
+			s = &server{part: p, network: network, dir: filepath.Join(p.dir, network), log: p.options.Logger.With("network", network)}
+			p.servers[network] = s
+		}
+		if !s.docs.same(docs) {
+			s.docs, s.conversion = docs, convert(docs, p.config)
+		} else if s.err == nil && !dirty[network] && time.Since(s.audited) < auditAfter {
+			continue
+		}
+		work.Go(func() error { s.reconcile(ctx); return nil })
+	}
+	for network, s := range p.servers {
+		if groups[network] == nil {
+			work.Go(func() error { failures.add(s.remove()); return nil })
+		}
+	}
+	work.Wait() // the functions have no error of their own
+	for network, s := range p.servers {
+		if s.removed {
+			delete(p.servers, network)
+		}
+	}
+	p.notePorts()
+	return p.statuses(groups), failures.join()
+}
+
+// load finds the servers that an earlier agent has left, by their directories.
+func (p *Part) load() error {
+	if p.loaded {
+		return nil
+	}
+	if err := makeDir(p.dir); err != nil {
+		return err
+	}
+	if p.config.User != "root" && !searchable(p.dir) {
+		p.options.Logger.Warn("other users cannot enter the data directory, so dnsmasq keeps running as root",
+			"dir", p.dir, "user", p.config.User)
+		p.config.User = "root"
+	}
+	entries, err := os.ReadDir(p.dir)
+	if err != nil {
+		return fmt.Errorf("looking for DHCP servers: %w", err)
+	}
+	for _, e := range entries {
+		if id := e.Name(); e.IsDir() && isID(id) {
+			p.servers[id] = &server{part: p, network: id, dir: filepath.Join(p.dir, id), log: p.options.Logger.With("network", id)}
+		}
+	}
+	p.loaded = true
+	return nil
+}
+
+func (p *Part) takeDirty() map[string]bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	taken := p.dirty
+	p.dirty = map[string]bool{}
+	return taken
+}
+
+func (p *Part) setDirty(network string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dirty[network] = true
+}
+
+// statuses are those of all documents. A document is as good as its own content and the server that it is part of.
+func (p *Part) statuses(groups map[string]documents) []agent.Status {
+	var out []agent.Status
+	for network, docs := range groups {
+		reasons := convertedReasons(p.servers[network], docs, p.config)
+		for key := range docs {
+			st := agent.Status{Key: key, State: sb.ObjectStatus_STATE_DONE, Reason: reasons[key]}
+			if s := p.servers[network]; st.Reason == "" && s != nil && s.err != nil {
+				st.Reason = s.err.Error()
+			}
+			if st.Reason != "" {
+				st.State = sb.ObjectStatus_STATE_ERROR
+			}
+			out = append(out, st)
+		}
+	}
+	return out
+}
+
+// convertedReasons are those of the last conversion; a network whose id is unusable has no server and is converted here.
+func convertedReasons(s *server, docs documents, base dnsmasq.Config) map[string]string {
+	if s == nil {
+		return convert(docs, base).reasons
+	}
+	return s.conversion.reasons
+}
+
+// drift notes that something that was right had been changed by somebody else, and was repaired.
+func (p *Part) drift(log *slog.Logger, kind, what string) {
+	log.Warn("repaired what somebody else had changed", "kind", kind, "what", what)
+	if p.options.Metrics != nil {
+		p.options.Metrics.Drift(p.Name(), kind)
+	}
+}
+
+// failures collects errors of goroutines.
+type failures struct {
+	mu   sync.Mutex
+	errs []error
+}
+
+func (f *failures) add(err error) {
+	if err == nil {
+		return
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.errs = append(f.errs, err)
+}
+
+func (f *failures) join() error { return errors.Join(f.errs...) }
+
+// makeDir makes a directory that everybody may enter, whatever the umask is: dnsmasq reads it after it gave up root.
+func makeDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return fmt.Errorf("making the directory of the DHCP servers: %w", err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return fmt.Errorf("making the directory of the DHCP servers: %w", err)
+	}
+	return nil
+}
+
+// searchable says whether every user may enter the directory.
+func searchable(dir string) bool {
+	parents := []string{dir}
+	for dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
+		parents = append(parents, dir)
+	}
+	return !slices.ContainsFunc(parents, func(d string) bool {
+		info, err := os.Stat(d)
+		return err != nil || info.Mode()&0o001 == 0
+	})
+}
