@@ -1,0 +1,237 @@
+package rest
+
+import (
+	"errors"
+	"fmt"
+	"iter"
+	"net/http"
+
+	"github.com/neutrino-net/neutrino/internal/auth"
+	"github.com/neutrino-net/neutrino/internal/fault"
+	"github.com/neutrino-net/neutrino/internal/model"
+	"github.com/neutrino-net/neutrino/internal/schema"
+	"github.com/neutrino-net/neutrino/internal/state"
+)
+
+// Rules are what must hold whoever asks. They run inside a transaction; when they return an error nothing is changed.
+type Rules[T any] interface {
+	// Create completes obj, which has its id, its owner and what the client gave or the defaults, and stores it.
+	Create(tx *state.Tx, c *auth.Caller, obj *T, given schema.Given) error
+	// Update stores obj, a clone of old with the given attributes changed.
+	Update(tx *state.Tx, c *auth.Caller, old, obj *T, given schema.Given) error
+	Delete(tx *state.Tx, c *auth.Caller, obj *T) error
+}
+
+// Collection says how a resource is served. The objects are *T, and implement model.Object.
+type Collection[T any] struct {
+	Resource *schema.Resource[T] // required
+	Table    *state.Table[T]     // required
+	Rules    Rules[T]            // required where the resource may be changed
+	Clone    func(*T) *T         // required
+	// Indexes are used for filters instead of looking at all objects. The keys are names of attributes, in order of
+	// preference; the keys of the index are the attribute's text.
+	Indexes []Indexed[T]
+	// Visible yields at least those objects that the default policy rules let a caller see who may not see all,
+	// each once. nil: all objects are looked at.
+	Visible func(r state.Reader, c *auth.Caller) iter.Seq[*T]
+	// Field gives policy rules what is not an attribute of the object, for instance network:project_id.
+	Field func(r state.Reader, obj *T, name string) (string, bool)
+	// Parent names the object to which a new one is to belong: the plural of its collection, and its id. A caller who
+	// may not create here is told that the parent does not exist if it may not see that either.
+	Parent func(obj *T) (plural, id string)
+	// Decorate returns a copy of the object with what is not in the state, for instance whether an agent is alive.
+	Decorate func(*T) *T
+}
+
+// Indexed is an index that answers a filter.
+type Indexed[T any] struct {
+	Filter string
+	Index  *state.Index[T]
+	// NoEmpty says that objects with an empty value are not in the index.
+	NoEmpty bool
+}
+
+// collection is a Collection with all that can be prepared before the first request.
+type collection[T any] struct {
+	Collection[T]
+	api *API
+	// attributes are those of the resource that can be seen, in order of declaration.
+	attributes []*attribute[T]
+	byName     map[string]*attribute[T]
+	enforced   []enforced[T]
+	defaults   *T
+	actions    actions
+	// single and plural begin the body of an answer.
+	single, plural []byte
+}
+
+// actions are the names of policy rules.
+type actions struct {
+	get, create, update, delete                 string
+	getTags, createTags, updateTags, deleteTags string
+}
+
+// attribute is an attribute that can be seen.
+type attribute[T any] struct {
+	*schema.Attribute[T]
+	// key is the attribute's name as a member of a JSON object, with the colon.
+	key []byte
+	// action is the policy rule for seeing it; empty where there is none.
+	action string
+}
+
+// enforced is an attribute that asks for policy rules of its own when it is given.
+type enforced[T any] struct {
+	*schema.Attribute[T]
+	create, update guard
+}
+
+// guard names the rules that an attribute asks for in an operation.
+type guard struct {
+	action string
+	fields map[string]string
+}
+
+func newGuard(operation string, c *schema.Common) guard {
+	g := guard{action: operation + ":" + c.Name, fields: make(map[string]string, len(c.Fields))}
+	for _, f := range c.Fields {
+		g.fields[f] = g.action + ":" + f
+	}
+	return g
+}
+
+func meta[T any](obj *T) *model.Meta { return any(obj).(model.Object).GetMeta() }
+
+// prepare checks a Collection and works out what requests will need.
+func prepare[T any](a *API, c Collection[T]) (*collection[T], error) {
+	if c.Table == nil || c.Clone == nil || (c.Rules == nil && c.Resource.Operations != 0) {
+		return nil, errors.New("Table, Clone and Rules are required")
+	}
+	if _, ok := any(new(T)).(model.Object); !ok {
+		return nil, fmt.Errorf("%T is not a model.Object", new(T))
+	}
+	name := c.Resource.Name
+	col := &collection[T]{
+		Collection: c, api: a,
+		byName:   map[string]*attribute[T]{},
+		defaults: c.Resource.Defaults(),
+		actions: actions{
+			get: "get_" + name, create: "create_" + name, update: "update_" + name, delete: "delete_" + name,
+			getTags: "get_" + name + ":tags", createTags: "create_" + name + ":tags",
+			updateTags: "update_" + name + ":tags", deleteTags: "delete_" + name + ":tags",
+		},
+		single: []byte(`{"` + name + `":`), plural: []byte(`{"` + c.Resource.Plural + `":[`),
+	}
+	for _, at := range c.Resource.Attributes {
+		if at.Is(schema.Hidden) {
+			continue
+		}
+		v := &attribute[T]{Attribute: at, key: []byte(`"` + at.Name + `":`)}
+		if action := col.actions.get + ":" + at.Name; at.Restricted || a.opts.Policy.Known(action) {
+			v.action = action
+		}
+		col.attributes = append(col.attributes, v)
+		col.byName[at.Name] = v
+	}
+	for _, at := range c.Resource.Attributes {
+		if at.Enforced {
+			col.enforced = append(col.enforced, enforced[T]{
+				Attribute: at,
+				create:    newGuard(col.actions.create, &at.Common), update: newGuard(col.actions.update, &at.Common),
+			})
+		}
+	}
+	return col, col.checkPolicy()
+}
+
+// checkPolicy looks for policy rules that requests will ask for and that do not exist.
+func (c *collection[T]) checkPolicy() error {
+	need := []string{c.actions.get}
+	can := c.Resource.Operations
+	if can&schema.CanCreate != 0 {
+		need = append(need, c.actions.create)
+	}
+	if can&schema.CanUpdate != 0 {
+		need = append(need, c.actions.update)
+	}
+	if can&schema.CanDelete != 0 {
+		need = append(need, c.actions.delete)
+	}
+	if c.Resource.Tagged {
+		need = append(need, c.actions.getTags, c.actions.createTags, c.actions.updateTags, c.actions.deleteTags)
+	}
+	for _, at := range c.attributes {
+		if at.action != "" {
+			need = append(need, at.action)
+		}
+	}
+	for _, e := range c.enforced {
+		var guards []guard
+		if e.Is(schema.Post) && can&schema.CanCreate != 0 {
+			guards = append(guards, e.create)
+		}
+		if e.Is(schema.Put) && can&schema.CanUpdate != 0 {
+			guards = append(guards, e.update)
+		}
+		for _, g := range guards {
+			need = append(need, g.action)
+			for _, action := range g.fields {
+				need = append(need, action)
+			}
+		}
+	}
+	var errs []error
+	for _, action := range need {
+		if !c.api.opts.Policy.Known(action) {
+			errs = append(errs, fmt.Errorf("there is no policy rule %q", action))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// routes declares the paths of the collection.
+func (c *collection[T]) routes() {
+	can := c.Resource.Operations
+	many := map[string]handler{http.MethodGet: c.list}
+	if can&schema.CanCreate != 0 {
+		many[http.MethodPost] = c.create
+	}
+	one := map[string]handler{http.MethodGet: c.show}
+	if can&schema.CanUpdate != 0 {
+		one[http.MethodPut] = c.update
+	}
+	if can&schema.CanDelete != 0 {
+		one[http.MethodDelete] = c.delete
+	}
+	path := root + "/" + c.Resource.Plural
+	name := c.Resource.Plural
+	c.api.route(path, &endpoint{name: name, methods: many})
+	c.api.route(path+"/{id}", &endpoint{name: name, methods: one})
+	if !c.Resource.Tagged {
+		return
+	}
+	c.api.route(path+"/{id}/tags", &endpoint{name: name, methods: map[string]handler{
+		http.MethodGet: c.listTags, http.MethodPut: c.replaceTags,
+		http.MethodPost: c.addTags, http.MethodDelete: c.removeTags,
+	}})
+	c.api.route(path+"/{id}/tags/{tag}", &endpoint{name: name, methods: map[string]handler{
+		http.MethodGet: c.hasTag, http.MethodPut: c.addTag, http.MethodDelete: c.removeTag,
+	}})
+}
+
+// missing is the error for an object that does not exist, or may not be seen.
+func (c *collection[T]) missing(id string) error { return fault.Missing(c.Resource.Kind, quoted(id)) }
+
+// get returns the object with the id if the caller may see it.
+func (c *collection[T]) get(r state.Reader, caller *auth.Caller, id string) (*T, error) {
+	obj, ok := c.Table.Get(r, id)
+	if !ok || !c.may(r, caller, c.actions.get, obj) {
+		return nil, c.missing(id)
+	}
+	return obj, nil
+}
+
+func (c *collection[T]) sees(r state.Reader, caller *auth.Caller, id string) bool {
+	_, err := c.get(r, caller, id)
+	return err == nil
+}

@@ -1,0 +1,138 @@
+package rest
+
+import (
+	"iter"
+	"strconv"
+
+	"github.com/neutrino-net/neutrino/internal/auth"
+	"github.com/neutrino-net/neutrino/internal/model"
+	"github.com/neutrino-net/neutrino/internal/schema"
+	"github.com/neutrino-net/neutrino/internal/state"
+)
+
+// Networks is the collection of networks.
+func Networks(rules Rules[model.Network]) Collection[model.Network] {
+	return Collection[model.Network]{
+		Resource: schema.Network, Table: state.Networks, Rules: rules, Clone: (*model.Network).Clone,
+		Indexes: []Indexed[model.Network]{
+			{Filter: "name", Index: state.NetworksByName},
+			{Filter: "project_id", Index: state.NetworksByProject},
+			{Filter: "tenant_id", Index: state.NetworksByProject},
+		},
+		Visible: visibleNetworks,
+	}
+}
+
+// visibleNetworks are those of the caller's project and those that are shared or external.
+func visibleNetworks(r state.Reader, c *auth.Caller) iter.Seq[*model.Network] {
+	return func(yield func(*model.Network) bool) {
+		for n := range state.NetworksByProject.List(r, c.ProjectID) {
+			if !yield(n) {
+				return
+			}
+		}
+		for n := range state.NetworksShared.List(r, "shared") {
+			if n.ProjectID != c.ProjectID && !yield(n) {
+				return
+			}
+		}
+		for n := range state.NetworksShared.List(r, "external") {
+			if n.ProjectID != c.ProjectID && !n.Shared && !yield(n) {
+				return
+			}
+		}
+	}
+}
+
+// Subnets is the collection of subnets.
+func Subnets(rules Rules[model.Subnet]) Collection[model.Subnet] {
+	return Collection[model.Subnet]{
+		Resource: schema.Subnet, Table: state.Subnets, Rules: rules, Clone: (*model.Subnet).Clone,
+		Indexes: []Indexed[model.Subnet]{
+			{Filter: "network_id", Index: state.SubnetsByNetwork},
+			{Filter: "project_id", Index: state.SubnetsByProject},
+			{Filter: "tenant_id", Index: state.SubnetsByProject},
+		},
+		Visible: func(r state.Reader, c *auth.Caller) iter.Seq[*model.Subnet] {
+			return visibleMembers(r, c, state.SubnetsByProject, state.SubnetsByNetwork, visibleNetworks(r, c))
+		},
+		Field: func(r state.Reader, s *model.Subnet, name string) (string, bool) {
+			if name == "router:external" {
+				name = "network:router:external"
+			}
+			return networkField(r, s.NetworkID, name)
+		},
+		Parent: func(s *model.Subnet) (string, string) { return schema.Network.Plural, s.NetworkID },
+	}
+}
+
+// Ports is the collection of ports.
+func Ports(rules Rules[model.Port]) Collection[model.Port] {
+	return Collection[model.Port]{
+		Resource: schema.Port, Table: state.Ports, Rules: rules, Clone: (*model.Port).Clone,
+		Indexes: []Indexed[model.Port]{
+			{Filter: "device_id", Index: state.PortsByDevice, NoEmpty: true},
+			{Filter: "name", Index: state.PortsByName, NoEmpty: true},
+			{Filter: "network_id", Index: state.PortsByNetwork},
+			{Filter: "project_id", Index: state.PortsByProject},
+			{Filter: "tenant_id", Index: state.PortsByProject},
+		},
+		// The owner of a network sees all ports on it.
+		Visible: func(r state.Reader, c *auth.Caller) iter.Seq[*model.Port] {
+			return visibleMembers(r, c, state.PortsByProject, state.PortsByNetwork,
+				state.NetworksByProject.List(r, c.ProjectID))
+		},
+		Field: func(r state.Reader, p *model.Port, name string) (string, bool) {
+			return networkField(r, p.NetworkID, name)
+		},
+		Parent: func(p *model.Port) (string, string) { return schema.Network.Plural, p.NetworkID },
+	}
+}
+
+// visibleMembers are the objects of the caller's project, and those of other projects on the networks.
+func visibleMembers[T any](r state.Reader, c *auth.Caller, byProject, byNetwork *state.Index[T],
+	networks iter.Seq[*model.Network]) iter.Seq[*T] {
+	return func(yield func(*T) bool) {
+		for obj := range byProject.List(r, c.ProjectID) {
+			if !yield(obj) {
+				return
+			}
+		}
+		for n := range networks {
+			for obj := range byNetwork.List(r, n.ID) {
+				if meta(obj).ProjectID != c.ProjectID && !yield(obj) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// networkField gives policy rules what they ask about the network of a subnet or port.
+func networkField(r state.Reader, id, name string) (string, bool) {
+	switch name {
+	case "network:project_id", "network:shared", "network:router:external":
+	default:
+		return "", false
+	}
+	n, ok := state.Networks.Get(r, id)
+	if !ok {
+		return "", false
+	}
+	switch name {
+	case "network:project_id":
+		return n.ProjectID, true
+	case "network:shared":
+		return strconv.FormatBool(n.Shared), true
+	}
+	return strconv.FormatBool(n.External), true
+}
+
+// Agents is the collection of agents. decorate fills in what is not in the state: whether the host is connected.
+func Agents(rules Rules[model.Agent], decorate func(*model.Agent) *model.Agent) Collection[model.Agent] {
+	return Collection[model.Agent]{
+		Resource: schema.Agent, Table: state.Agents, Rules: rules, Clone: (*model.Agent).Clone,
+		Indexes:  []Indexed[model.Agent]{{Filter: "host", Index: state.AgentsByHost}},
+		Decorate: decorate,
+	}
+}
