@@ -48,7 +48,8 @@ lint: ## the linters (the first run builds them: about 5 minutes)
 fmt: ## format the code
 	gofmt -w $$(git ls-files '*.go' | grep -v '\.pb\.go$$')
 
-proto: ## generate the Go code of the southbound contract (needs protoc)
+proto: ## generate the Go code of the southbound contract
+	@tools/require proto
 	mkdir -p .cache/bin
 	GOBIN=$(CURDIR)/.cache/bin $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
 	PATH=$(CURDIR)/.cache/bin:$$PATH protoc --go_out=. --go_opt=paths=source_relative \
