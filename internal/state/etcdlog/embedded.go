@@ -242,6 +242,7 @@ func (e *Embedded) stop() error {
 	if err := e.Err(); err != nil {
 		return fmt.Errorf("etcd had failed before it was stopped: %w", err)
 	}
+	e.failure.closing.Store(true)
 	if e.client != nil {
 		e.client.Close()
 	}

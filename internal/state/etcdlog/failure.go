@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -18,7 +19,8 @@ import (
 type failure struct {
 	stopped chan struct{}
 	once    sync.Once
-	reason  error // set before stopped is closed
+	reason  error       // set before stopped is closed
+	closing atomic.Bool // etcd is being stopped, which it reports as errors
 }
 
 func newFailure() *failure { return &failure{stopped: make(chan struct{})} }
@@ -43,13 +45,19 @@ func (f *failure) OnWrite(entry *zapcore.CheckedEntry, fields []zapcore.Field) {
 
 // zapLogger returns a logger for etcd that hands warnings and errors on to the logger, and its end to f.
 func zapLogger(logger *slog.Logger, f *failure) *zap.Logger {
-	return zap.New(&slogCore{logger: logger.With("component", "etcd")}, zap.WithFatalHook(f), zap.WithPanicHook(f))
+	core := &slogCore{logger: logger.With("component", "etcd"), closing: &f.closing}
+	return zap.New(core, zap.WithFatalHook(f), zap.WithPanicHook(f))
 }
 
-// slogCore is a zapcore.Core that writes to a slog.Logger.
+// tooEarly is an error of every new etcd in its first seconds; it then tries again.
+const tooEarly = "failed to update storage version"
+
+// slogCore is a zapcore.Core that writes to a slog.Logger, one level lower: what is a warning to an operator of etcd
+// clusters (a port that two protocols share, a slow disk) is a detail here, where requests that fail say so themselves.
 type slogCore struct {
-	logger *slog.Logger
-	fields []zapcore.Field
+	logger  *slog.Logger
+	fields  []zapcore.Field
+	closing *atomic.Bool
 }
 
 // Enabled implements zapcore.Core: below a warning, etcd tells too much.
@@ -57,7 +65,10 @@ func (c *slogCore) Enabled(level zapcore.Level) bool { return level >= zapcore.W
 
 // With implements zapcore.Core.
 func (c *slogCore) With(fields []zapcore.Field) zapcore.Core {
-	return &slogCore{logger: c.logger, fields: append(c.fields[:len(c.fields):len(c.fields)], fields...)}
+	return &slogCore{
+		logger: c.logger, closing: c.closing,
+		fields: append(c.fields[:len(c.fields):len(c.fields)], fields...),
+	}
 }
 
 // Check implements zapcore.Core.
@@ -70,9 +81,12 @@ func (c *slogCore) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *za
 
 // Write implements zapcore.Core.
 func (c *slogCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
-	level := slog.LevelWarn
-	if entry.Level > zapcore.WarnLevel {
+	level := slog.LevelDebug
+	switch {
+	case entry.Level > zapcore.ErrorLevel:
 		level = slog.LevelError
+	case entry.Level == zapcore.ErrorLevel && entry.Message != tooEarly && !c.closing.Load():
+		level = slog.LevelWarn
 	}
 	c.logger.Log(context.Background(), level, entry.Message, attributes(c.fields, fields)...)
 	return nil

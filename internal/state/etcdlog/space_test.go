@@ -138,26 +138,34 @@ func TestAUsedUpQuotaIsReclaimed(t *testing.T) {
 	}
 }
 
-// The quota is used up by objects that are there: writes are refused, and work again once objects were deleted.
-func TestAUsedUpQuotaRefusesWritesUntilObjectsAreDeleted(t *testing.T) {
-	e := startEtcd(t, etcdlog.EmbeddedOptions{Dir: t.TempDir(), Quota: 16 << 20})
+// The quota is used up by objects that are there: writes are refused until the quota is larger. (Objects cannot be
+// deleted then, either: every commit also puts a head.)
+func TestAUsedUpQuotaRefusesWritesUntilItIsLarger(t *testing.T) {
+	dir := t.TempDir()
+	e := startEtcd(t, etcdlog.EmbeddedOptions{Dir: dir, Quota: 16 << 20})
 	l := newLog(t, e.LogOptions())
 	entries(t, l)
 	big := strings.Repeat("1", 300<<10)
+	var err error
 	n := 0
-	for ; n < 100; n++ {
-		if _, err := l.Append(t.Context(), []state.Entry{put(fmt.Sprint(n), big)}); err != nil {
-			if errors.Is(err, state.ErrFenced) || errors.Is(err, state.ErrUnavailable) {
-				t.Fatalf("write %d is of unknown outcome: %v", n, err)
-			}
-			break
-		}
+	for ; n < 100 && err == nil; n++ {
+		_, err = l.Append(t.Context(), []state.Entry{put(fmt.Sprint(n), big)})
 	}
-	if n == 100 {
-		t.Fatal("the quota was never used up")
+	if err == nil || errors.Is(err, state.ErrFenced) || errors.Is(err, state.ErrUnavailable) {
+		t.Fatalf("after %d writes: %v", n, err)
 	}
-	if got, _ := entries(t, newLog(t, e.LogOptions())); len(got) != n {
-		t.Errorf("etcd has %d objects, %d were acknowledged", len(got), n)
+	l.Close()
+	if err := e.Close(); err != nil {
+		t.Fatal(err)
+	}
+
+	e = startEtcd(t, etcdlog.EmbeddedOptions{Dir: dir, Quota: 64 << 20})
+	l = newLog(t, e.LogOptions())
+	if got, _ := entries(t, l); len(got) != n-1 {
+		t.Errorf("etcd has %d objects, %d were acknowledged", len(got), n-1)
+	}
+	if _, err := l.Append(t.Context(), []state.Entry{put("after", big)}); err != nil {
+		t.Errorf("with a larger quota: %v", err)
 	}
 }
 
@@ -220,7 +228,7 @@ func outsideEtcd(t *testing.T, configure func(*embed.Config)) string {
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	c := embed.NewConfig()
 	c.Dir = dir
-	c.LogLevel = "error"
+	c.LogLevel = "fatal"
 	c.ListenPeerUrls = nil
 	c.ListenClientUrls = []url.URL{{Scheme: "unix", Path: filepath.Join(dir, "client.sock")}}
 	c.AdvertiseClientUrls = c.ListenClientUrls
