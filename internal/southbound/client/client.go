@@ -47,7 +47,8 @@ const (
 	maxMessage  = 4 << 20
 )
 
-// Options configure a Client. The functions are called by one goroutine at a time, and may block: the server waits.
+// Options configure a Client. The functions are called by one goroutine at a time. They may take their time: the server
+// waits, and sends the newest state afterwards; but it gives up a stream whose agent accepts nothing for a minute.
 type Options struct {
 	Server  string // host:port of the server's southbound; required
 	Token   string // to join with; needed until the host has a certificate

@@ -151,6 +151,10 @@ func (i *identity) joined(now time.Time) (bool, error) {
 			return false, nil
 		}
 	}
+	// A join that was interrupted leaves a new authority beside an old certificate.
+	if s.certificate.CheckSignatureFrom(s.authority) != nil || !s.key.PublicKey.Equal(s.certificate.PublicKey) {
+		return false, nil
+	}
 	host, err := pki.HostOf(s.certificate)
 	if err != nil {
 		return false, fmt.Errorf("%s: %w", filepath.Join(i.dir, certificateFile), err)
