@@ -31,6 +31,7 @@ type Link struct {
 	Index  int
 	Name   string
 	Alias  string
+	MAC    MAC
 	Kind   string // "bridge", "vxlan", "veth", "tun" …; empty for hardware
 	MTU    int
 	Up     bool
@@ -132,6 +133,10 @@ func parseLink(m []byte) (*Link, error) {
 			l.Name = text(v)
 		case unix.IFLA_IFALIAS:
 			l.Alias = text(v)
+		case unix.IFLA_ADDRESS:
+			if len(v) == len(l.MAC) {
+				l.MAC = MAC(v)
+			}
 		case unix.IFLA_MTU:
 			l.MTU = u32(v)
 		case unix.IFLA_MASTER:
@@ -245,10 +250,14 @@ func (h *Handle) LinkByName(name string) (*Link, error) {
 	return parseLink(messages[0])
 }
 
-// AddBridge makes a bridge, down, with the attributes given. Its MTU is set afterwards: the kernel would otherwise
-// follow the smallest MTU of the ports.
-func (h *Handle) AddBridge(name string, info BridgeInfo) error {
+// AddBridge makes a bridge, down, with the MAC and the attributes given. Its MTU is set afterwards: the kernel would
+// otherwise follow the smallest MTU of the ports. With a zero MAC the bridge takes one of its ports', and whenever that
+// changes the kernel throws away all neighbour entries of the bridge.
+func (h *Handle) AddBridge(name string, mac MAC, info BridgeInfo) error {
 	req, data := h.newLink(name, 0, "bridge")
+	if mac != (MAC{}) {
+		req.AddData(nl.NewRtAttr(unix.IFLA_ADDRESS, mac[:]))
+	}
 	addBridgeAttributes(data, info)
 	return h.do(req)
 }
@@ -373,8 +382,8 @@ func (h *Handle) AddVeth(name, peer string, peerNS interface{ Fd() int }) error 
 }
 
 // SetHardwareAddr sets the MAC of a device.
-func (h *Handle) SetHardwareAddr(index int, mac net.HardwareAddr) error {
-	return h.lib.LinkSetHardwareAddr(byIndex(index), mac)
+func (h *Handle) SetHardwareAddr(index int, mac MAC) error {
+	return h.lib.LinkSetHardwareAddr(byIndex(index), mac[:])
 }
 
 // AddAddress gives a device an address with its prefix length. IPv6 addresses are usable at once: no duplicate address

@@ -1,6 +1,7 @@
 package l2
 
 import (
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"net"
@@ -122,7 +123,9 @@ func (c *converter) segment(d *sb.Document) error {
 	if err != nil {
 		return err
 	}
-	c.Links.Bridges = append(c.Links.Bridges, link.Bridge{Name: s.bridge, NetworkID: body.NetworkId, MTU: s.mtu})
+	c.Links.Bridges = append(c.Links.Bridges, link.Bridge{
+		Name: s.bridge, NetworkID: body.NetworkId, MAC: bridgeMAC(body.NetworkId, c.tunnelIP), MTU: s.mtu,
+	})
 	if s.tunnel != "" {
 		c.Links.Tunnels = append(c.Links.Tunnels, link.Tunnel{
 			Name: s.tunnel, NetworkID: body.NetworkId, Bridge: s.bridge,
@@ -132,6 +135,13 @@ func (c *converter) segment(d *sb.Document) error {
 		c.Neighbours[s.bridge] = neigh.Table{}
 	}
 	return nil
+}
+
+// bridgeMAC is the address of a network's bridge: always the same on a host, and different on each.
+func bridgeMAC(networkID string, tunnelIP netip.Addr) netlinkx.MAC {
+	sum := sha256.Sum256([]byte(networkID + " " + tunnelIP.String()))
+	// 0x4e: locally administered, one device.
+	return netlinkx.MAC{0x4e, sum[0], sum[1], sum[2], sum[3], sum[4]}
 }
 
 func (c *converter) checkSegment(body *sb.Segment, s segment) error {

@@ -12,6 +12,7 @@ import (
 type bridgeState struct {
 	Kind    string
 	Alias   string
+	MAC     netlinkx.MAC
 	STP     bool
 	Delay   uint32 // forward delay
 	Forgets bool   // ageing time 0
@@ -37,7 +38,7 @@ func (d *Driver) observeBridges(w Wanted) {
 	actual := make(map[string]bridgeState, len(w.Bridges))
 	for _, b := range w.Bridges {
 		wanted[b.Name] = bridgeState{
-			Kind: "bridge", Alias: BridgeMark + b.NetworkID, MTU: b.MTU, Up: true, Quiet: true,
+			Kind: "bridge", Alias: BridgeMark + b.NetworkID, MAC: b.MAC, MTU: b.MTU, Up: true, Quiet: true,
 		}
 		if l := d.links[b.Name]; l != nil {
 			actual[b.Name] = d.bridgeState(l)
@@ -73,7 +74,7 @@ func (d *Driver) bridgeState(l *netlinkx.Link) bridgeState {
 	}
 	marked := strings.HasPrefix(l.Alias, BridgeMark) || d.ours[l.Name]
 	return bridgeState{
-		Kind: l.Kind, Alias: l.Alias, STP: l.Bridge.STP, Delay: l.Bridge.ForwardDelay,
+		Kind: l.Kind, Alias: l.Alias, MAC: l.MAC, STP: l.Bridge.STP, Delay: l.Bridge.ForwardDelay,
 		Forgets: l.Bridge.AgeingTime == 0, Snoops: l.Bridge.MulticastSnooping, MTU: l.MTU, Up: l.Up,
 		Quiet: silent(l) && (l.IPv6 == nil || !l.IPv6.Disabled && l.IPv6.AcceptRA == 0),
 		// A bridge that is down and unmarked is one of ours whose making was cut short by a crash.
@@ -102,7 +103,7 @@ func (d *Driver) setBridge(u reconcile.Update[string, bridgeState]) error {
 		return fmt.Errorf("bridge %s: there is a device of that name which is a %q", name, have.Kind)
 	}
 	if !u.Exists {
-		if err := d.Handle.AddBridge(name, info); err != nil {
+		if err := d.Handle.AddBridge(name, want.MAC, info); err != nil {
 			return fmt.Errorf("make bridge %s: %w", name, err)
 		}
 		l, err := d.reread(name)
@@ -117,6 +118,11 @@ func (d *Driver) setBridge(u reconcile.Update[string, bridgeState]) error {
 			return fmt.Errorf("mark bridge %s: %w", name, err)
 		}
 		d.ours[name] = true
+	}
+	if have.MAC != want.MAC {
+		if err := d.Handle.SetHardwareAddr(l.Index, want.MAC); err != nil {
+			return fmt.Errorf("set mac %s of bridge %s: %w", want.MAC, name, err)
+		}
 	}
 	if have.STP != want.STP || have.Delay != want.Delay || have.Snoops != want.Snoops || have.Forgets != want.Forgets {
 		if !have.Forgets {

@@ -42,7 +42,10 @@ const minIPv6MTU = 1280
 type Bridge struct {
 	Name      string
 	NetworkID string
-	MTU       int // bytes
+	// MAC pins the address of the bridge. Without that a bridge takes the lowest address of its members, and the
+	// kernel drops all neighbour entries of a device whose address changes.
+	MAC netlinkx.MAC
+	MTU int // bytes
 }
 
 // Tunnel is the wanted VXLAN device of a network.

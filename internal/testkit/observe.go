@@ -1,0 +1,150 @@
+package testkit
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
+	"github.com/neutrino-net/neutrino/internal/netlinkx"
+)
+
+// Capture is a running tcpdump.
+type Capture struct {
+	host *Host
+	cmd  *exec.Cmd
+	out  *locked
+	note *locked
+}
+
+// locked is a buffer that a process writes while the test reads.
+type locked struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *locked) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+// Capture starts to record frames on a device, and returns when it does.
+func (h *Host) Capture(device, filter string) *Capture {
+	h.t.Helper()
+	c := &Capture{host: h, out: &locked{}, note: &locked{}}
+	h.Check(netns.Do(h.NS, func() error {
+		c.cmd = exec.Command("tcpdump", "-n", "-e", "-l", "--immediate-mode", "-i", device, filter)
+		c.cmd.Stdout, c.cmd.Stderr = c.out, c.note
+		return c.cmd.Start()
+	}))
+	h.t.Cleanup(func() { c.Stop() })
+	Eventually(h.t, 5*time.Second, "capturing", func() bool { return strings.Contains(c.note.String(), "listening on") })
+	return c
+}
+
+// Stop ends the recording and returns it, a line a frame.
+func (c *Capture) Stop() string {
+	if c.cmd.ProcessState == nil {
+		// SIGINT lets tcpdump write what it still holds.
+		if err := c.cmd.Process.Signal(syscall.SIGINT); err != nil {
+			c.host.t.Error(err)
+		}
+		_ = c.cmd.Wait() // the exit code of an interrupted tcpdump says nothing
+	}
+	return strings.TrimSpace(c.out.String())
+}
+
+// Monitor records every netlink event of the host from now on; the returned function ends it and tells them.
+func (h *Host) Monitor() (stop func() []string) {
+	h.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	var mu sync.Mutex
+	var seen []string
+	ready, done := make(chan struct{}), make(chan error, 1)
+	go func() {
+		first := sync.OnceFunc(func() { close(ready) })
+		done <- h.NL.Subscribe(ctx, func(e netlinkx.Event) {
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case e.Link != nil:
+				seen = append(seen, fmt.Sprintf("link %s deleted=%v", e.Link.Name, e.Deleted))
+			case e.Neigh != nil:
+				seen = append(seen, fmt.Sprintf("neigh %+v deleted=%v", *e.Neigh, e.Deleted))
+			default:
+				first()
+			}
+		})
+	}()
+	end := sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			h.t.Error(err)
+		}
+	})
+	h.t.Cleanup(end)
+	<-ready
+	return func() []string {
+		h.drain(func() int {
+			mu.Lock()
+			defer mu.Unlock()
+			return len(seen)
+		})
+		end()
+		return slices.DeleteFunc(seen, func(e string) bool { return strings.HasPrefix(e, "link lo ") })
+	}
+}
+
+// drain waits until the events that are under way have arrived: a mark is made in the kernel, and waited for.
+func (h *Host) drain(count func() int) {
+	lo := h.Link("lo")
+	before := count()
+	h.Check(h.NL.SetAlias(lo.Index, "mark"))
+	Eventually(h.t, 5*time.Second, "told of the mark", func() bool { return count() > before })
+}
+
+// Announce sends a gratuitous ARP request and reply for the address from a device inside: what a router does that
+// takes over a virtual address.
+func (h *Host) Announce(device, mac, address string) {
+	h.t.Helper()
+	hw, err := net.ParseMAC(mac)
+	h.Check(err)
+	ip := netip.MustParseAddr(address).AsSlice()
+	index := h.Link(device).Index
+	h.Check(netns.Do(h.NS, func() error {
+		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		to := &unix.SockaddrLinklayer{Ifindex: index, Halen: 6}
+		for _, operation := range []byte{1, 2} {
+			frame := bytes.Repeat([]byte{0xff}, 6)
+			frame = append(frame, hw...)
+			frame = append(frame, 8, 6, 0, 1, 8, 0, 6, 4, 0, operation) // Ethertype ARP; Ethernet, IPv4
+			frame = append(append(frame, hw...), ip...)
+			frame = append(append(frame, 0, 0, 0, 0, 0, 0), ip...)
+			if err := unix.Sendto(fd, frame, 0, to); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+}
