@@ -101,9 +101,8 @@ func parse(ack *dhcpv4.DHCPv4) (Lease, error) {
 		}
 		return l, nil
 	}
-	for _, router := range convert(ack.Router()) {
-		l.Routes = append(l.Routes, Route{Destination: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: router})
-		break // the first is the preferred one
+	if routers := convert(ack.Router()); len(routers) > 0 { // the first is the preferred one
+		l.Routes = []Route{{Destination: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Via: routers[0]}}
 	}
 	return l, nil
 }

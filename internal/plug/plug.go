@@ -17,6 +17,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"github.com/neutrino-net/neutrino/internal/agent"
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
 	"github.com/neutrino-net/neutrino/internal/dataplane/veth"
 	"github.com/neutrino-net/neutrino/internal/model"
@@ -24,7 +25,7 @@ import (
 
 // Defaults of Options.
 const (
-	DefaultAgent   = "/run/neutrino/agent.sock"
+	DefaultAgent   = agent.DefaultSocket
 	DefaultDevice  = "eth0"
 	DefaultTimeout = 10 * time.Second
 )
@@ -112,9 +113,9 @@ func Plug(ctx context.Context, o Options) (Result, error) {
 	ctx, cancel := context.WithTimeout(ctx, o.Timeout)
 	defer cancel()
 
-	agent := newClient(o.Agent)
-	defer agent.close()
-	port, err := agent.known(ctx, o.Port)
+	asked := newClient(o.Agent)
+	defer asked.close()
+	port, err := asked.known(ctx, o.Port)
 	if err != nil {
 		return Result{}, err
 	}
@@ -139,7 +140,7 @@ func Plug(ctx context.Context, o Options) (Result, error) {
 			return r, err
 		}
 	}
-	if err := agent.wired(ctx, o.Port); err != nil {
+	if err := asked.wired(ctx, o.Port); err != nil {
 		return r, err
 	}
 	r.Wired = time.Since(begun)
@@ -183,7 +184,7 @@ func openOrMake(name string) (*netns.Handle, error) {
 }
 
 // setStatic gives the device the addresses of the port and its default routes.
-func (r *Result) setStatic(ns *netns.Handle, index int, port Port) error {
+func (r *Result) setStatic(ns *netns.Handle, index int, port knownPort) error {
 	added, removed, err := veth.SetAddresses(ns, index, port.ips)
 	if err != nil {
 		return err

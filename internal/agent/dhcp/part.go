@@ -33,8 +33,9 @@ import (
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
 
-// auditAfter is how long a server that is right, and of which no event came, is believed to be right.
-const auditAfter = 30 * time.Second
+// auditAfter is how long a server that is right, and of which no event came, is believed to be right. It is shorter than
+// the agent's own pause between passes without a reason, so each of those looks at everything.
+const auditAfter = 20 * time.Second
 
 // atOnce bounds the servers that are worked on at the same time; each may be starting a process.
 const atOnce = 4

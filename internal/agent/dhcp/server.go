@@ -51,7 +51,7 @@ type server struct {
 
 // reconcile makes the server as its documents want it, and keeps the error.
 func (s *server) reconcile(ctx context.Context) {
-	w := s.conversion.server
+	w, before := s.conversion.server, s.err
 	switch {
 	case w != nil:
 		s.err = s.ensure(ctx, w)
@@ -63,7 +63,7 @@ func (s *server) reconcile(ctx context.Context) {
 	}
 	if s.err == nil {
 		s.audited = time.Now()
-	} else {
+	} else if before == nil || before.Error() != s.err.Error() { // it is tried again and again: said once
 		s.log.Error("the DHCP server is not as it should be", "error", s.err)
 	}
 }
@@ -71,11 +71,11 @@ func (s *server) reconcile(ctx context.Context) {
 // ensure goes from the outside to the inside. Each step looks first, and does nothing if all is right.
 func (s *server) ensure(ctx context.Context, w *wanted) error {
 	_, err := os.Stat(s.dir)
-	fresh := errors.Is(err, os.ErrNotExist)
-	if err := makeDir(s.dir); err != nil {
+	// The directory is the mark by which the namespace is ours, so it is made only once that is certain.
+	if err := s.ensureNamespace(w, errors.Is(err, os.ErrNotExist)); err != nil {
 		return err
 	}
-	if err := s.ensureNamespace(w, fresh); err != nil {
+	if err := makeDir(s.dir); err != nil {
 		return err
 	}
 	index, err := s.ensureDevices(w)

@@ -243,13 +243,19 @@ func (w *watcher) dirs() []string {
 
 // run calls changed with the network of each event until ctx ends.
 func (w *watcher) run(ctx context.Context, changed func(network string)) error {
+	woken := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(woken)
 		// Cannot fail: the counter is far from full.
 		_, _ = unix.Write(w.wake, binary.NativeEndian.AppendUint64(nil, 1))
 	})
-	defer stop()
-	var drain [8]byte
-	defer unix.Read(w.wake, drain[:])
+	defer func() {
+		if !stop() {
+			<-woken
+			var count [8]byte
+			_, _ = unix.Read(w.wake, count[:]) // for the next run
+		}
+	}()
 
 	events := make([]unix.EpollEvent, 64)
 	buffer := make([]byte, 64<<10)
