@@ -120,16 +120,15 @@ func newLabShellCommand(flags *labFlags) *cobra.Command {
 			if shell == "" {
 				shell = "/bin/sh"
 			}
-			prompt := `[lab:` + h.Name + `] \w # `
 			argv := []string{shell}
 			if filepath.Base(shell) == "bash" {
-				rc, err := bashRC(h, prompt)
+				rc, err := bashRC(h, "[lab:"+h.Name+`] \w # `)
 				if err != nil {
 					return err
 				}
 				argv = append(argv, "--rcfile", rc)
 			}
-			return h.Exec(argv, "PS1="+prompt)
+			return h.Exec(argv, "PS1=[lab:"+h.Name+"] # ")
 		},
 	}
 }

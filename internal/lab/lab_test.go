@@ -377,3 +377,10 @@ func killAfter(t *testing.T, l *Lab, verb string, moment time.Duration) {
 		t.Fatalf("%s: %v: %s", verb, err, out.String())
 	}
 }
+
+func TestEnvironmentsAreMergedWithoutDoubles(t *testing.T) {
+	got := merge([]string{"PATH=/a", "HOME=/h"}, []string{"PATH=/b", "X="}, nil, []string{"X=1"})
+	if want := []string{"PATH=/b", "HOME=/h", "X=1"}; !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+}

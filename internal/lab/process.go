@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -150,7 +151,7 @@ func (h *Host) Exec(argv []string, extraEnv ...string) error {
 		cwd = "/"
 	}
 	return h.Do(func() error {
-		env := append(os.Environ(), h.environment()...)
+		env := merge(os.Environ(), h.environment(), extraEnv)
 		path, err := lookPath(argv[0], filepath.Dir(h.lab.binary))
 		if err != nil {
 			return err
@@ -161,8 +162,24 @@ func (h *Host) Exec(argv []string, extraEnv ...string) error {
 			}
 		}
 		// The calling thread becomes the new program, in the namespaces that it is in.
-		return fmt.Errorf("running %s: %w", argv[0], unix.Exec(path, argv, append(env, extraEnv...)))
+		return fmt.Errorf("running %s: %w", argv[0], unix.Exec(path, argv, env))
 	})
+}
+
+// merge joins environments; of a variable that is in several, the last one stays. Programs differ in which one they take.
+func merge(environments ...[]string) []string {
+	var merged []string
+	at := map[string]int{}
+	for _, v := range slices.Concat(environments...) {
+		key, _, _ := strings.Cut(v, "=")
+		if i, ok := at[key]; ok {
+			merged[i] = v
+			continue
+		}
+		at[key] = len(merged)
+		merged = append(merged, v)
+	}
+	return merged
 }
 
 // lookPath finds a program in the directory of our own first, so that "neutrino" is always this one.
@@ -178,6 +195,9 @@ func lookPath(name, ownDir string) (string, error) {
 // environment is that of every program which the lab starts in the host.
 func (h *Host) environment() []string {
 	path := filepath.Dir(h.lab.binary) + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+	if own := os.Getenv("PATH"); own != "" {
+		path += ":" + own
+	}
 	return []string{
 		"PATH=" + path,
 		"HOME=" + os.Getenv("HOME"),
