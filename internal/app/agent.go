@@ -1,0 +1,89 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+
+	"github.com/neutrino-net/neutrino/internal/agent"
+	"github.com/neutrino-net/neutrino/internal/agent/dhcp"
+	"github.com/neutrino-net/neutrino/internal/agent/l2"
+	"github.com/neutrino-net/neutrino/internal/model"
+	"github.com/neutrino-net/neutrino/internal/reconcile"
+	"github.com/neutrino-net/neutrino/internal/southbound/client"
+	"github.com/neutrino-net/neutrino/internal/telemetry"
+)
+
+// AgentOptions configure an agent.
+type AgentOptions struct {
+	Server         string // host:port of the server's southbound
+	Token          string // needed the first time only
+	Host           string
+	DataDir        string
+	Roles          []model.Role
+	TunnelIP       netip.Addr // the zero Addr: the address from which the server is reached
+	BridgeMappings map[string]string
+	Socket         string
+	Version        string
+	Logger         *slog.Logger
+}
+
+// RunAgent runs an agent until ctx ends. What it has set up on the host stays.
+func RunAgent(ctx context.Context, opts AgentOptions) error {
+	if !opts.TunnelIP.IsValid() {
+		ip, err := sourceAddress(opts.Server)
+		if err != nil {
+			return fmt.Errorf("finding out the address for tunnels (set it with --tunnel-ip): %w", err)
+		}
+		opts.TunnelIP = ip
+	}
+	registry := telemetry.NewRegistry()
+	metrics := reconcile.NewMetrics(registry)
+	core := agent.Options{
+		Host: opts.Host, DataDir: opts.DataDir, Version: opts.Version, Roles: opts.Roles, TunnelIP: opts.TunnelIP,
+		BridgeMappings: opts.BridgeMappings, Registry: registry, SocketPath: opts.Socket, Logger: opts.Logger,
+		Handlers: map[string]http.Handler{},
+	}
+	if slices.Contains(opts.Roles, model.RoleL2) {
+		part, err := l2.New(l2.Options{TunnelIP: opts.TunnelIP, Metrics: metrics, Logger: opts.Logger})
+		if err != nil {
+			return fmt.Errorf("starting the l2 role: %w", err)
+		}
+		defer part.Close()
+		core.Parts = append(core.Parts, part)
+	}
+	if slices.Contains(opts.Roles, model.RoleDHCP) {
+		part, err := dhcp.New(dhcp.Options{DataDir: opts.DataDir, Logger: opts.Logger, Metrics: metrics})
+		if err != nil {
+			return fmt.Errorf("starting the dhcp role: %w", err)
+		}
+		core.Parts = append(core.Parts, part)
+		core.Handlers["GET /v1/dhcp-log/{port}"] = part.LogHandler()
+	}
+	a, err := agent.New(core)
+	if err != nil {
+		return err
+	}
+	uplink, err := client.New(client.Options{
+		Server: opts.Server, Token: opts.Token, Host: opts.Host, DataDir: opts.DataDir,
+		Hello: a.Hello, OnConnect: a.OnConnect, OnBatch: a.OnBatch, Logger: opts.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	return a.Run(ctx, uplink)
+}
+
+// sourceAddress is the address of this host from which it reaches the server. No packet is sent.
+func sourceAddress(server string) (netip.Addr, error) {
+	conn, err := net.Dial("udp", server)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	defer conn.Close()
+	return conn.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
+}

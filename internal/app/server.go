@@ -1,0 +1,277 @@
+// Package app puts the programs together: which parts there are, in which order they start, and who is handed to whom.
+// There is no logic here but wiring.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/neutrino-net/neutrino/internal/identity"
+	"github.com/neutrino-net/neutrino/internal/lifecycle"
+	"github.com/neutrino-net/neutrino/internal/ml2/typedriver"
+	"github.com/neutrino-net/neutrino/internal/model"
+	"github.com/neutrino-net/neutrino/internal/pki"
+	"github.com/neutrino-net/neutrino/internal/policy"
+	"github.com/neutrino-net/neutrino/internal/rest"
+	"github.com/neutrino-net/neutrino/internal/scheduler"
+	agentrules "github.com/neutrino-net/neutrino/internal/service/agent"
+	"github.com/neutrino-net/neutrino/internal/service/dhcp"
+	"github.com/neutrino-net/neutrino/internal/service/network"
+	"github.com/neutrino-net/neutrino/internal/service/port"
+	"github.com/neutrino-net/neutrino/internal/service/subnet"
+	"github.com/neutrino-net/neutrino/internal/southbound"
+	"github.com/neutrino-net/neutrino/internal/state"
+	"github.com/neutrino-net/neutrino/internal/state/etcdlog"
+	"github.com/neutrino-net/neutrino/internal/telemetry"
+)
+
+// ServerOptions configure a server.
+type ServerOptions struct {
+	DataDir    string
+	API        string // host:port
+	Identity   string // host:port
+	Southbound string // host:port
+	Auth       string // embedded or none
+	PolicyFile string // empty: the default rules
+
+	TenantNetworkTypes []string
+	VNIRanges          string
+	FlatNetworks       []string
+	VLANRanges         []string
+	UnderlayMTU        int
+
+	Version string
+	Logger  *slog.Logger
+	// Ready is called once, with one line, when the server answers.
+	Ready func(line string)
+}
+
+// RunServer runs a server until ctx ends.
+func RunServer(ctx context.Context, opts ServerOptions) error {
+	stack := lifecycle.New(opts.Logger)
+	defer stack.Close()
+	s := &server{ServerOptions: opts, stack: stack, registry: telemetry.NewRegistry(), started: time.Now()}
+	for _, start := range []func(context.Context) error{
+		s.openListeners, s.openState, s.makeRules, s.openIdentity, s.makeAPI, s.serve,
+	} {
+		if err := start(ctx); err != nil {
+			return err
+		}
+	}
+	opts.Ready(fmt.Sprintf("neutrino %s: networking API at http://%s, identity at http://%s/v3, hosts join at %s, credentials in %s",
+		opts.Version, s.api.Addr(), s.identity.Addr(), s.southbound.Addr(), filepath.Join(opts.DataDir, "openrc")))
+	return stack.Wait(ctx)
+}
+
+// server is what the steps of the start hand to each other.
+type server struct {
+	ServerOptions
+	stack    *lifecycle.Stack
+	registry *prometheus.Registry
+	started  time.Time
+
+	api, identity, southbound net.Listener
+	etcd                      *etcdlog.Embedded
+	store                     *state.Store
+	hosts                     *hosts
+	networks                  *network.Rules
+	dhcp                      *dhcp.Service
+	authenticator             identity.Authenticator
+	identityAPI               http.Handler
+	rest                      *rest.API
+}
+
+func (s *server) openListeners(context.Context) error {
+	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
+		return fmt.Errorf("making the data directory: %w", err)
+	}
+	sockets, err := inherited()
+	if err != nil {
+		return err
+	}
+	for _, l := range []struct {
+		name, address string
+		into          *net.Listener
+	}{{"api", s.API, &s.api}, {"identity", s.Identity, &s.identity}, {"southbound", s.Southbound, &s.southbound}} {
+		if *l.into, err = listen(sockets, l.name, l.address); err != nil {
+			return err
+		}
+		s.stack.Push("listener of "+l.name, func() { (*l.into).Close() })
+	}
+	return nil
+}
+
+func (s *server) openState(ctx context.Context) error {
+	etcd, err := etcdlog.StartEmbedded(ctx, etcdlog.EmbeddedOptions{
+		Dir: filepath.Join(s.DataDir, "etcd"), Logger: s.Logger, ClientSocket: true,
+	})
+	if err != nil {
+		return err
+	}
+	s.etcd = etcd
+	s.stack.Push("etcd", func() {
+		if err := etcd.Close(); err != nil {
+			s.Logger.Error("stopping etcd", "error", err)
+		}
+	})
+	s.store, err = state.Open(ctx, state.Options{
+		Log: etcdlog.New(etcd.LogOptions()), Logger: s.Logger, Observe: observeCommits(s.registry),
+	})
+	if err != nil {
+		return err
+	}
+	s.stack.Push("state", s.store.Close)
+	return nil
+}
+
+// observeCommits makes the metrics of commits.
+func observeCommits(r prometheus.Registerer) func(functions int, ran, appended time.Duration) {
+	latency := prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "neutrino_commit_duration_seconds", Help: "How long a commit took: running its functions, and making it durable.",
+		Buckets: prometheus.ExponentialBuckets(0.0001, 2.5, 12),
+	}, []string{"step"})
+	size := prometheus.NewHistogram(prometheus.HistogramOpts{
+		Name: "neutrino_commit_functions", Help: "How many requests were committed together.",
+		Buckets: prometheus.ExponentialBuckets(1, 2, 10),
+	})
+	r.MustRegister(latency, size)
+	run, durable := latency.WithLabelValues("run"), latency.WithLabelValues("append")
+	return func(functions int, ran, appended time.Duration) {
+		run.Observe(ran.Seconds())
+		durable.Observe(appended.Seconds())
+		size.Observe(float64(functions))
+	}
+}
+
+func (s *server) makeRules(context.Context) error {
+	types, err := s.typeDrivers()
+	if err != nil {
+		return err
+	}
+	authority, err := pki.Open(s.DataDir, pki.Options{})
+	if err != nil {
+		return err
+	}
+	s.hosts = &hosts{store: s.store}
+	s.hosts.ports = port.New(port.Options{Liveness: s.hosts})
+	s.hosts.agents = agentrules.New(s.hosts.ports, s.hosts)
+	s.networks = network.New(types)
+	s.dhcp = dhcp.New(dhcp.Options{Ports: s.hosts.ports, Liveness: s.hosts})
+	s.hosts.Server, err = southbound.NewServer(southbound.Options{
+		Store: s.store, Authority: authority, Reporter: s.hosts, Logger: s.Logger, Metrics: s.registry,
+	})
+	return err
+}
+
+func (s *server) typeDrivers() (*typedriver.Manager, error) {
+	o := typedriver.Options{FlatNetworks: s.FlatNetworks, UnderlayMTU: s.UnderlayMTU}
+	for _, name := range s.TenantNetworkTypes {
+		o.TenantNetworkTypes = append(o.TenantNetworkTypes, model.NetworkType(name))
+	}
+	var err error
+	if o.VNIRanges, err = typedriver.ParseRanges(s.VNIRanges); err != nil {
+		return nil, fmt.Errorf("--vni-ranges: %w", err)
+	}
+	if o.VLANRanges, err = typedriver.ParseVLANRanges(s.VLANRanges); err != nil {
+		return nil, fmt.Errorf("--network-vlan-ranges: %w", err)
+	}
+	return typedriver.New(o)
+}
+
+func (s *server) openIdentity(context.Context) error {
+	switch s.Auth {
+	case "none":
+		if !loopback(s.api) || !loopback(s.identity) {
+			return errors.New("--auth none makes everybody the administrator, so --api and --identity must be addresses of loopback")
+		}
+		s.authenticator = identity.Anyone{}
+		s.identityAPI = http.NotFoundHandler()
+		return nil
+	case "embedded":
+		e, err := identity.Open(identity.Options{
+			Dir: s.DataDir, IdentityURL: "http://" + s.Identity, NetworkURL: "http://" + s.API, Logger: s.Logger,
+		})
+		if err != nil {
+			return err
+		}
+		s.authenticator, s.identityAPI = e, e.Handler()
+		return e.WriteClients()
+	}
+	return fmt.Errorf("--auth %q is not one of embedded, none", s.Auth)
+}
+
+func (s *server) makeAPI(context.Context) error {
+	var overrides map[string]string
+	var err error
+	if s.PolicyFile != "" {
+		if overrides, err = policy.LoadOverrides(s.PolicyFile); err != nil {
+			return err
+		}
+	}
+	rules, err := policy.New(policy.Options{Overrides: overrides})
+	if err != nil {
+		return err
+	}
+	s.rest, err = rest.New(rest.Options{
+		Store: s.store, Authenticator: s.authenticator, Policy: rules, RulesOverridden: len(overrides) > 0,
+		Logger: s.Logger, Registerer: s.registry, IdentityURL: "http://" + s.Identity,
+	})
+	if err != nil {
+		return err
+	}
+	s.operations()
+	return errors.Join(
+		rest.Register(s.rest, rest.Networks(s.networks)),
+		rest.Register(s.rest, rest.Subnets(subnet.Rules{})),
+		rest.Register(s.rest, rest.Ports(s.hosts.ports)),
+		rest.Register(s.rest, rest.Agents(s.hosts.agents, s.hosts.decorate)),
+	)
+}
+
+func (s *server) serve(context.Context) error {
+	s.stack.Go("southbound", func(ctx context.Context) error { return s.hosts.Serve(ctx, s.southbound) })
+	s.stack.Go("scheduler", scheduler.New(scheduler.Options{Store: s.store, DHCP: s.dhcp, Logger: s.Logger}).Run)
+	s.stack.Go("identity API", serveHTTP(s.identity, s.identityAPI))
+	s.stack.Go("networking API", serveHTTP(s.api, s.rest.Handler()))
+	s.stack.Go("etcd", func(ctx context.Context) error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.etcd.Stopped():
+			return s.etcd.Err()
+		}
+	})
+	return nil
+}
+
+// serveHTTP serves until the context ends, and lets requests that are under way finish.
+func serveHTTP(l net.Listener, h http.Handler) func(context.Context) error {
+	return func(ctx context.Context) error {
+		server := &http.Server{
+			Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+			MaxHeaderBytes: 64 << 10,
+		}
+		failed := make(chan error, 1)
+		go func() { failed <- server.Serve(l) }()
+		select {
+		case err := <-failed:
+			return err
+		case <-ctx.Done():
+		}
+		stop, cancel := context.WithTimeout(context.Background(), lifecycle.StopTimeout/2)
+		defer cancel()
+		if err := server.Shutdown(stop); err != nil {
+			return server.Close()
+		}
+		return nil
+	}
+}

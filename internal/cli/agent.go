@@ -1,0 +1,96 @@
+package cli
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/neutrino-net/neutrino/internal/agent"
+	"github.com/neutrino-net/neutrino/internal/app"
+	"github.com/neutrino-net/neutrino/internal/model"
+)
+
+func newAgentCommand() *cobra.Command {
+	var opts app.AgentOptions
+	var roles, mappings []string
+	var tunnelIP string
+	cmd := &cobra.Command{
+		Use:   "agent --server ADDR --data DIR",
+		Short: "Run the agent of a host: it makes the host's networks real",
+		Long: `Run the agent of this host. It wires the ports that are bound to the host and serves DHCP.
+
+The first time, it joins with a token from "neutrino token create HOST"; after that it has a certificate in its data
+directory. What it set up stays in force when it ends, and is adopted when it starts again.`,
+		Args: cobra.NoArgs,
+	}
+	makeLogger := logFlags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&opts.Server, "server", "", "host:port of the server's southbound (required)")
+	f.StringVar(&opts.Token, "token", "", "the token to join with; needed the first time only (or in the environment, NEUTRINO_TOKEN)")
+	f.StringVar(&opts.Host, "host", "", "the name of the host, as ports are bound to it (default: the host name)")
+	f.StringVar(&opts.DataDir, "data", "/var/lib/neutrino/agent", "the directory of the certificate, the cached view and the DHCP servers' files")
+	f.StringSliceVar(&roles, "roles", []string{"l2", "dhcp"}, "what the host does: l2 (wires ports), dhcp (serves DHCP)")
+	f.StringVar(&tunnelIP, "tunnel-ip", "", "the address of the host for tunnels (default: the address from which it reaches the server)")
+	f.StringVar(&opts.Socket, "socket", agent.DefaultSocket, "the socket for commands on this host")
+	f.StringSliceVar(&mappings, "bridge-mappings", nil, "the interfaces of physical networks, as in physnet1:eth1")
+	_ = cmd.MarkFlagRequired("server")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
+		if err := needRoot("the agent changes devices and namespaces, which"); err != nil {
+			return err
+		}
+		if opts.Logger, err = makeLogger(); err != nil {
+			return err
+		}
+		if opts.Roles, err = parseRoles(roles); err != nil {
+			return err
+		}
+		if opts.BridgeMappings, err = parseMappings(mappings); err != nil {
+			return err
+		}
+		if tunnelIP != "" {
+			if opts.TunnelIP, err = netip.ParseAddr(tunnelIP); err != nil {
+				return fmt.Errorf("--tunnel-ip: %w", err)
+			}
+		}
+		if opts.Token == "" {
+			opts.Token = os.Getenv("NEUTRINO_TOKEN")
+		}
+		if opts.Host == "" {
+			if opts.Host, err = os.Hostname(); err != nil {
+				return fmt.Errorf("finding out the name of this host: %w", err)
+			}
+		}
+		opts.Version = version
+		limitMemory(50)
+		return app.RunAgent(cmd.Context(), opts)
+	}
+	return cmd
+}
+
+func parseRoles(names []string) ([]model.Role, error) {
+	var roles []model.Role
+	for _, name := range names {
+		switch role := model.Role(name); role {
+		case model.RoleL2, model.RoleDHCP:
+			roles = append(roles, role)
+		default:
+			return nil, fmt.Errorf("--roles: %q is not one of l2, dhcp", name)
+		}
+	}
+	return roles, nil
+}
+
+func parseMappings(texts []string) (map[string]string, error) {
+	mappings := map[string]string{}
+	for _, text := range texts {
+		physnet, device, ok := strings.Cut(text, ":")
+		if !ok || physnet == "" || device == "" {
+			return nil, fmt.Errorf("--bridge-mappings: %q is not of the form PHYSNET:INTERFACE", text)
+		}
+		mappings[physnet] = device
+	}
+	return mappings, nil
+}

@@ -1,0 +1,50 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/neutrino-net/neutrino/internal/app"
+)
+
+func newServerCommand() *cobra.Command {
+	var opts app.ServerOptions
+	cmd := &cobra.Command{
+		Use:   "server --data DIR",
+		Short: "Run the server: the networking API, identity, and the control plane",
+		Long: `Run the server. It keeps its state (an embedded etcd) in the data directory, and writes there what clients need:
+openrc ("source openrc" for the administrator, "source openrc demo" for a plain project) and clouds.yaml (the clouds admin
+and demo). It prints one line when it answers.
+
+Hosts join at the address of --southbound with tokens that "neutrino token create HOST --data DIR" makes.
+
+With systemd's socket activation, the sockets named "api" and "identity" are used instead of opening new ones.`,
+		Args: cobra.NoArgs,
+	}
+	makeLogger := logFlags(cmd)
+	f := cmd.Flags()
+	f.StringVar(&opts.DataDir, "data", "", "the directory of the state (required)")
+	f.StringVar(&opts.API, "api", "127.0.0.1:9696", "where the networking API listens")
+	f.StringVar(&opts.Identity, "identity", "127.0.0.1:5000", "where the identity API listens")
+	f.StringVar(&opts.Southbound, "southbound", "127.0.0.1:9697", "where the agents of the hosts connect")
+	f.StringVar(&opts.Auth, "auth", "embedded", "who callers are: embedded (users in the data directory), or none (everybody is the administrator; loopback only)")
+	f.StringVar(&opts.PolicyFile, "policy", "", "a YAML file of policy rules that replace the default ones")
+	f.StringSliceVar(&opts.TenantNetworkTypes, "tenant-network-types", []string{"vxlan"}, "the types of networks made without a type, in order of preference")
+	f.StringVar(&opts.VNIRanges, "vni-ranges", "1:16777215", "the VNIs of networks made without one, as in 1:1000,5000:6000")
+	f.StringSliceVar(&opts.FlatNetworks, "flat-networks", []string{"*"}, "the physical networks that may carry a flat network; *: all")
+	f.StringSliceVar(&opts.VLANRanges, "network-vlan-ranges", nil, "the physical networks that may carry VLANs, and the VLANs of networks made without one, as in physnet1:100:199")
+	f.IntVar(&opts.UnderlayMTU, "underlay-mtu", 1500, "the MTU between the hosts, in bytes")
+	_ = cmd.MarkFlagRequired("data")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		logger, err := makeLogger()
+		if err != nil {
+			return err
+		}
+		opts.Logger, opts.Version = logger, version
+		opts.Ready = func(line string) { fmt.Fprintln(cmd.OutOrStdout(), line) }
+		limitMemory(50)
+		return app.RunServer(cmd.Context(), opts)
+	}
+	return cmd
+}
