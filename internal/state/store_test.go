@@ -236,7 +236,8 @@ func TestErrEndsByItselfWhenTheLogRecovers(t *testing.T) {
 		return refusal
 	}
 	s := open(t, log)
-	if _, err := s.Update(ctx, func(tx *state.Tx) error { state.Networks.Put(tx, network("a", "")); return nil }); err == nil {
+	_, err := s.Update(ctx, func(tx *state.Tx) error { state.Networks.Put(tx, network("a", "")); return nil })
+	if err == nil {
 		t.Fatal("the update was acknowledged")
 	}
 	mu.Lock()

@@ -32,7 +32,7 @@ func (l *Log) compact(ctx context.Context) {
 		if old > 0 && l.space() == nil {
 			l.compactTo(ctx, old)
 		}
-		resp, err := l.kv.Get(ctx, headKey)
+		resp, err := l.get(ctx, headKey)
 		if err == nil && (len(marks) == 0 || resp.Header.Revision > marks[len(marks)-1].revision) {
 			marks = append(marks, mark{time.Now(), resp.Header.Revision})
 		}

@@ -30,7 +30,9 @@ func ConfigureClient(c *clientv3.Config) {
 	c.MaxCallSendMsgSize = MaxRequestBytes
 	c.Logger = zap.NewNop()
 	c.DialOptions = append(c.DialOptions, grpc.WithConnectParams(grpc.ConnectParams{
-		Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: lastBackoff},
+		Backoff: backoff.Config{
+			BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: lastBackoff,
+		},
 		MinConnectTimeout: defaultAttemptTimeout,
 	}))
 }

@@ -84,7 +84,7 @@ type record struct {
 }
 
 func (l *Log) meta(ctx context.Context) (*meta, error) {
-	resp, err := l.kv.Get(ctx, metaPrefix, clientv3.WithPrefix())
+	resp, err := l.get(ctx, metaPrefix, clientv3.WithPrefix())
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", metaPrefix, err)
 	}
@@ -115,7 +115,7 @@ func (l *Log) initialize(ctx context.Context, m *meta) (*meta, error) {
 	if err := l.space(); err != nil {
 		return nil, err
 	}
-	resp, err := l.kv.Get(ctx, root, clientv3.WithPrefix(), clientv3.WithCountOnly())
+	resp, err := l.get(ctx, root, clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", root, err)
 	}
@@ -142,7 +142,7 @@ func (l *Log) initialize(ctx context.Context, m *meta) (*meta, error) {
 func (l *Log) pages(ctx context.Context, from string, at int64, each func(*mvccpb.KeyValue) error) error {
 	end := clientv3.GetPrefixRangeEnd(root)
 	for {
-		resp, err := l.kv.Get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(at), clientv3.WithLimit(pageSize))
+		resp, err := l.get(ctx, from, clientv3.WithRange(end), clientv3.WithRev(at), clientv3.WithLimit(pageSize))
 		if err != nil {
 			return fmt.Errorf("reading the objects from %s: %w", from, err)
 		}

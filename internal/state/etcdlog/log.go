@@ -95,7 +95,7 @@ type Log struct {
 	head     int64      // ModRevision of the head key as seen last
 	sequence int64      // of our newest commit
 
-	reclaimed time.Time // when space was last reclaimed
+	reclaimFailed time.Time // when space could not be reclaimed last
 
 	info struct {
 		sync.Mutex
@@ -237,7 +237,7 @@ func (l *Log) commit(ctx context.Context, ops []clientv3.Op) (revision int64, er
 	}
 }
 
-var errLost = errors.New("etcd has stopped")
+var errLost = errors.New("etcd has failed, and is not there any more")
 
 // pause waits for d. Its error says that waiting is in vain.
 func (l *Log) pause(ctx context.Context, d time.Duration) error {
@@ -295,6 +295,29 @@ func (l *Log) attemptContext(ctx context.Context) (context.Context, context.Canc
 		}
 	}()
 	return ctx, cancel
+}
+
+// get reads from etcd. It ends when etcd has stopped for good, also where etcd's code does not: a read inside the
+// process waits for locks that an etcd which has failed never gives back.
+func (l *Log) get(ctx context.Context, key string, opts ...clientv3.OpOption) (*clientv3.GetResponse, error) {
+	if l.opts.Lost == nil {
+		return l.kv.Get(ctx, key, opts...)
+	}
+	type answer struct {
+		resp *clientv3.GetResponse
+		err  error
+	}
+	answers := make(chan answer, 1)
+	go func() {
+		resp, err := l.kv.Get(ctx, key, opts...)
+		answers <- answer{resp, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.resp, a.err
+	case <-l.opts.Lost:
+		return nil, errLost
+	}
 }
 
 // split takes the key of an object apart. ok is false for the log's own keys.

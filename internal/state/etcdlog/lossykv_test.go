@@ -8,11 +8,14 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// lossyKV loses the answer to the first transaction after lost was set, and calls lost then.
+// lossyKV loses the answer to the first transaction after lost was set, and calls lost then. While refusal is set, it
+// refuses every transaction.
 type lossyKV struct {
 	clientv3.KV
 	execute bool // whether the transaction is executed before its answer is lost
 	lost    func()
+	refusal error
+	sent    int // transactions
 }
 
 func (k *lossyKV) Txn(ctx context.Context) clientv3.Txn { return &lossyTxn{Txn: k.KV.Txn(ctx), kv: k} }
@@ -27,6 +30,10 @@ func (t *lossyTxn) Then(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Then(op
 func (t *lossyTxn) Else(ops ...clientv3.Op) clientv3.Txn { t.Txn = t.Txn.Else(ops...); return t }
 
 func (t *lossyTxn) Commit() (*clientv3.TxnResponse, error) {
+	t.kv.sent++
+	if t.kv.refusal != nil {
+		return nil, t.kv.refusal
+	}
 	lost := t.kv.lost
 	if lost == nil {
 		return t.Txn.Commit()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -14,7 +15,10 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/state"
@@ -217,7 +221,7 @@ func TestLostAnswersAreResolved(t *testing.T) {
 	book.check(t, openStore(t, newLog(t, e.LogOptions())).Read())
 }
 
-// An answer that is lost while another server writes: the commit is found by its record, although the head has moved on.
+// An answer that is lost while another server writes: the commit is found by its record, although the head has moved.
 func TestALostAnswerIsResolvedAfterAForeignCommit(t *testing.T) {
 	for _, tc := range []struct {
 		name      string
@@ -258,5 +262,62 @@ func TestALostAnswerIsResolvedAfterAForeignCommit(t *testing.T) {
 				t.Errorf("the next commit does not notice the foreign one: %v", err)
 			}
 		})
+	}
+}
+
+// What etcd refuses for good is not sent again, and does not stand in the way of the next commit.
+func TestARefusedCommitIsNotSentAgain(t *testing.T) {
+	e := startEtcd(t, etcdlog.EmbeddedOptions{Dir: t.TempDir()})
+	opts := e.LogOptions()
+	kv := &lossyKV{KV: opts.Client.KV}
+	opts.Client = clientv3.NewCtxClient(t.Context())
+	opts.Client.KV = kv
+	l := newLog(t, opts)
+	entries(t, l)
+	for _, refusal := range []error{
+		rpctypes.ErrRequestTooLarge, rpctypes.ErrTooManyOps, rpctypes.ErrPermissionDenied, rpctypes.ErrInvalidAuthToken,
+		status.Error(codes.ResourceExhausted, "trying to send message larger than max (9 vs. 8)"),
+	} {
+		kv.refusal, kv.sent = refusal, 0
+		_, err := l.Append(t.Context(), []state.Entry{put("a", `1`)})
+		if !errors.Is(err, refusal) || errors.Is(err, state.ErrFenced) || errors.Is(err, state.ErrUnavailable) {
+			t.Errorf("%v: the error is %v", refusal, err)
+		}
+		if kv.sent != 1 {
+			t.Errorf("%v: sent %d times, want once", refusal, kv.sent)
+		}
+		kv.refusal = nil
+		if _, err := l.Append(t.Context(), []state.Entry{put("b", `1`)}); err != nil {
+			t.Errorf("after %v: %v", refusal, err)
+		}
+	}
+	if got, _ := entries(t, l); !maps.Equal(got, map[string]string{"network/b": "1"}) {
+		t.Errorf("etcd has %v", got)
+	}
+}
+
+// When the context ends while the outcome is open, the caller is told so, and nothing more is written until the state
+// has been loaded anew.
+func TestAnOutcomeThatStaysOpenAsksForALoad(t *testing.T) {
+	e := startEtcd(t, etcdlog.EmbeddedOptions{Dir: t.TempDir()})
+	opts := e.LogOptions()
+	kv := &lossyKV{KV: opts.Client.KV}
+	opts.Client = clientv3.NewCtxClient(t.Context())
+	opts.Client.KV = kv
+	l := newLog(t, opts)
+	entries(t, l)
+	kv.refusal = status.Error(codes.Unavailable, "no connection")
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := l.Append(ctx, []state.Entry{put("a", `1`)}); !errors.Is(err, state.ErrUnavailable) {
+		t.Errorf("the error is %v", err)
+	}
+	kv.refusal = nil
+	if _, err := l.Append(t.Context(), []state.Entry{put("b", `1`)}); !errors.Is(err, state.ErrFenced) {
+		t.Errorf("without a load: %v", err)
+	}
+	entries(t, l)
+	if _, err := l.Append(t.Context(), []state.Entry{put("b", `1`)}); err != nil {
+		t.Errorf("after a load: %v", err)
 	}
 }

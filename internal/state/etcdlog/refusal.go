@@ -55,20 +55,20 @@ func (l *Log) space() error {
 }
 
 const (
-	reclaimEvery = 10 * time.Second // how often the log tries to get space back
+	reclaimEvery = 10 * time.Second // how often the log tries in vain to get space back
 	quotaLow     = 0.9              // the share of its quota below which etcd's alarm may be taken back
 )
 
 // reclaim tries to make etcd writable again after its quota was used up: etcd then raises an alarm, refuses every put,
 // and goes on doing so until someone takes the alarm back. The log removes old revisions, has their space given back
 // where it may (Options.Reclaim), and takes the alarm back only when every member's database is below 90 % of its
-// quota, so that the alarm does not come and go with each commit. It does that at most every 10 seconds.
+// quota, so that the alarm does not come and go with each commit. After it has failed it waits 10 seconds.
 func (l *Log) reclaim(ctx context.Context) {
-	if time.Since(l.reclaimed) < reclaimEvery {
+	if time.Since(l.reclaimFailed) < reclaimEvery {
 		return
 	}
-	l.reclaimed = time.Now()
 	if err := l.reclaimNow(ctx); err != nil {
+		l.reclaimFailed = time.Now()
 		l.opts.Logger.Warn("etcd's quota is used up, and space could not be given back", "error", err)
 		return
 	}

@@ -242,3 +242,56 @@ func outsideEtcd(t *testing.T, configure func(*embed.Config)) string {
 	<-e.Server.ReadyNotify()
 	return "unix://" + filepath.Join(dir, "client.sock")
 }
+
+// Without a reserve etcd itself meets the full disk, and gives up: the process lives on, nothing is acknowledged any
+// more, and a new start finds everything that was.
+func TestEtcdThatFailsAcknowledgesNothingAndLosesNothing(t *testing.T) {
+	disk := smallDisk(t, 160)
+	dir := filepath.Join(disk, "etcd")
+	e := startEtcd(t, etcdlog.EmbeddedOptions{Dir: dir, Reserve: -1})
+	s := openStore(t, newLog(t, e.LogOptions()))
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	var acknowledged []string
+	var err error
+	for n := 0; err == nil; n++ {
+		id := fmt.Sprint(n)
+		if err = put300(ctx, s, id); err == nil {
+			acknowledged = append(acknowledged, id)
+		}
+	}
+	if !errors.Is(err, state.ErrUnavailable) {
+		t.Errorf("the write that failed: %v", err)
+	}
+	select {
+	case <-e.Stopped():
+		t.Logf("after %d writes: %v", len(acknowledged), e.Err())
+	case <-ctx.Done():
+		t.Fatalf("after %d writes: %v, but etcd has not failed", len(acknowledged), err)
+	}
+	if err := put300(ctx, s, "later"); !errors.Is(err, state.ErrUnavailable) || ctx.Err() != nil {
+		t.Errorf("a later write: %v", err)
+	}
+	if n := state.Networks.Len(s.Read()); n != len(acknowledged) {
+		t.Errorf("readers see %d networks, %d were acknowledged", n, len(acknowledged))
+	}
+
+	// What a new process would find: this one holds the directory until it ends.
+	copied := t.TempDir()
+	if err := os.CopyFS(copied, os.DirFS(filepath.Join(dir, "member"))); err != nil {
+		t.Fatal(err)
+	}
+	again := filepath.Join(t.TempDir(), "etcd")
+	if err := os.Mkdir(again, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(copied, filepath.Join(again, "member")); err != nil {
+		t.Fatal(err)
+	}
+	got, _ := entries(t, newLog(t, startEtcd(t, etcdlog.EmbeddedOptions{Dir: again}).LogOptions()))
+	for _, id := range acknowledged {
+		if got["network/"+id] == "" {
+			t.Errorf("network %s was acknowledged and is lost", id)
+		}
+	}
+}
