@@ -19,7 +19,10 @@ type HostKey struct{ Host, Key string }
 // lookup a host of its network; only a host that joins or leaves a network, and a DHCP server that comes or goes, cost
 // one a port of it.
 func (c *Compiler) Affected(commit *state.Commit) []HostKey {
-	a := &affected{before: commit.Before, after: commit.Snapshot, keys: map[HostKey]struct{}{}, checked: map[HostKey]bool{}}
+	a := &affected{
+		before: commit.Before, after: commit.Snapshot,
+		keys: map[HostKey]struct{}{}, checked: map[HostKey]bool{},
+	}
 	seen := make(map[[2]string]bool, len(commit.Changes))
 	for _, ch := range commit.Changes {
 		if id := [2]string{ch.Kind, ch.ID}; !seen[id] {

@@ -63,8 +63,9 @@ func TestDocumentsOfAHost(t *testing.T) {
 	r := update(t, store, example).Snapshot
 	want := []*sb.Document{
 		{Key: "port/" + webID, Body: &sb.Document_Port{Port: &sb.Port{
-			PortId: webID, NetworkId: "net", Device: "tap11111111-11", Mac: "fa:16:3e:00:00:11", Ips: []string{"10.0.0.3/24"},
-			Mtu: 1450, AdminStateUp: true, Gateways: []string{"10.0.0.1"}, DeviceOwner: "compute:nova",
+			PortId: webID, NetworkId: "net", Device: "tap11111111-11", Mac: "fa:16:3e:00:00:11",
+			Ips: []string{"10.0.0.3/24"}, Mtu: 1450, AdminStateUp: true,
+			Gateways: []string{"10.0.0.1"}, DeviceOwner: "compute:nova",
 		}}},
 		{Key: "segment/net", Body: &sb.Document_Segment{Segment: &sb.Segment{
 			NetworkId: "net", NetworkType: "vxlan", SegmentationId: 7, Mtu: 1450,
@@ -73,8 +74,9 @@ func TestDocumentsOfAHost(t *testing.T) {
 			PortId: dbID, NetworkId: "net", Mac: "fa:16:3e:00:00:22", Ips: []string{"10.0.0.4"}, Vtep: "192.0.2.2",
 		}}},
 		{Key: "port/" + dhcpID, Body: &sb.Document_Port{Port: &sb.Port{
-			PortId: dhcpID, NetworkId: "net", Device: "tap33333333-33", Mac: "fa:16:3e:00:00:33", Ips: []string{"10.0.0.2/24"},
-			Mtu: 1450, AdminStateUp: true, Gateways: []string{"10.0.0.1"}, DeviceOwner: "network:dhcp",
+			PortId: dhcpID, NetworkId: "net", Device: "tap33333333-33", Mac: "fa:16:3e:00:00:33",
+			Ips: []string{"10.0.0.2/24"}, Mtu: 1450, AdminStateUp: true,
+			Gateways: []string{"10.0.0.1"}, DeviceOwner: "network:dhcp",
 		}}},
 		{Key: "dhcp-network/net", Body: &sb.Document_DhcpNetwork{DhcpNetwork: &sb.DhcpNetwork{
 			NetworkId: "net", PortId: dhcpID, Mac: "fa:16:3e:00:00:33", Mtu: 1450, DnsDomain: "openstacklocal",
@@ -130,7 +132,7 @@ func TestNoDocument(t *testing.T) {
 	}
 }
 
-// TestDocumentFollowsChange changes one thing of the example and looks at one document, and at whether Affected named it.
+// TestDocumentFollowsChange changes one thing of the example and looks at one document, and whether Affected named it.
 func TestDocumentFollowsChange(t *testing.T) {
 	changePort := func(id string, change func(*model.Port)) func(*state.Tx) {
 		return func(tx *state.Tx) {
@@ -158,7 +160,8 @@ func TestDocumentFollowsChange(t *testing.T) {
 			"compute1", "neighbour/" + dbID, true},
 		{"a port moves to this host", changePort(dbID, func(p *model.Port) { p.Binding.Host = "compute1" }),
 			"compute1", "neighbour/" + dbID, true},
-		{"a name is given", changePort(dbID, func(p *model.Port) { p.DNSName = "db" }), "compute1", "dhcp-host/" + dbID, false},
+		{"a name is given", changePort(dbID, func(p *model.Port) { p.DNSName = "db" }),
+			"compute1", "dhcp-host/" + dbID, false},
 		{"DHCP is turned off", func(tx *state.Tx) {
 			s, _ := state.Subnets.Get(tx, "sub")
 			s = s.Clone()
@@ -174,7 +177,7 @@ func TestDocumentFollowsChange(t *testing.T) {
 		{"the network becomes a VLAN", func(tx *state.Tx) {
 			n, _ := state.Networks.Get(tx, "net")
 			n = n.Clone()
-			n.Segments = []model.Segment{{ID: "seg", NetworkType: model.TypeVLAN, PhysicalNetwork: "p", SegmentationID: 9}}
+			n.Segments[0] = model.Segment{ID: "seg", NetworkType: model.TypeVLAN, SegmentationID: 9}
 			state.Networks.Put(tx, n)
 		}, "compute1", "neighbour/" + dbID, true},
 	} {
@@ -234,11 +237,13 @@ func fillScale(b *testing.B) *state.Store {
 			for i := start; i < start+2000; i++ {
 				network := fmt.Sprintf("net-%04d", i/100)
 				if i%100 == 0 {
-					state.Networks.Put(tx, &model.Network{Meta: model.Meta{ID: network}, MTU: 1450, Segments: []model.Segment{
-						{ID: "s", NetworkType: model.TypeVXLAN, SegmentationID: i + 1},
-					}})
+					state.Networks.Put(tx, &model.Network{
+						Meta: model.Meta{ID: network}, MTU: 1450,
+						Segments: []model.Segment{{ID: "s", NetworkType: model.TypeVXLAN, SegmentationID: i + 1}},
+					})
 				}
-				p := examplePort(fmt.Sprintf("%08d-0000", i), fmt.Sprintf("host-%04d", (i*7)%scaleHosts), "10.0.0.3", "")
+				id, host := fmt.Sprintf("%08d-0000", i), fmt.Sprintf("host-%04d", (i*7)%scaleHosts)
+				p := examplePort(id, host, "10.0.0.3", "")
 				p.NetworkID = network
 				state.Ports.Put(tx, p)
 			}

@@ -60,7 +60,8 @@ func (c *Compiler) dhcpSubnet(s *model.Subnet, server *model.Port) *sb.DhcpSubne
 			d.DnsNameservers = append(d.DnsNameservers, a.String())
 		}
 		for _, h := range s.HostRoutes {
-			d.HostRoutes = append(d.HostRoutes, &sb.Route{Destination: h.Destination.String(), Nexthop: h.NextHop.String()})
+			route := &sb.Route{Destination: h.Destination.String(), Nexthop: h.NextHop.String()}
+			d.HostRoutes = append(d.HostRoutes, route)
 		}
 		return d
 	}

@@ -28,7 +28,8 @@ type failer interface {
 
 func openStore(t failer) *state.Store {
 	t.Helper()
-	store, err := state.Open(context.Background(), state.Options{Log: &memoryLog{}, Logger: slog.New(slog.DiscardHandler)})
+	logger := slog.New(slog.DiscardHandler)
+	store, err := state.Open(context.Background(), state.Options{Log: &memoryLog{}, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
 	}

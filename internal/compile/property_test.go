@@ -134,10 +134,11 @@ func randomNetwork(t *rapid.T, id string) *model.Network {
 	n := &model.Network{Meta: model.Meta{ID: id, Name: rapid.SampledFrom([]string{"x", "y"}).Draw(t, "name")}}
 	n.MTU = rapid.SampledFrom([]int{1450, 1500}).Draw(t, "mtu")
 	n.DNSDomain = rapid.SampledFrom([]string{"", "example.org."}).Draw(t, "domain")
+	types := rapid.SampledFrom([]model.NetworkType{model.TypeVXLAN, model.TypeVXLAN, model.TypeVLAN})
 	for i := range rapid.IntRange(0, 2).Draw(t, "segments") {
 		n.Segments = append(n.Segments, model.Segment{
 			ID:             fmt.Sprintf("%s-seg-%d", id, i),
-			NetworkType:    rapid.SampledFrom([]model.NetworkType{model.TypeVXLAN, model.TypeVXLAN, model.TypeVLAN}).Draw(t, "type"),
+			NetworkType:    types.Draw(t, "type"),
 			SegmentationID: rapid.IntRange(1, 3).Draw(t, "vni"),
 		})
 	}
@@ -145,7 +146,8 @@ func randomNetwork(t *rapid.T, id string) *model.Network {
 }
 
 func randomSubnet(t *rapid.T, id string) *model.Subnet {
-	s := &model.Subnet{Meta: model.Meta{ID: id}, NetworkID: rapid.SampledFrom(networks).Draw(t, "network"), IPVersion: 4}
+	s := &model.Subnet{Meta: model.Meta{ID: id}, IPVersion: 4}
+	s.NetworkID = rapid.SampledFrom(networks).Draw(t, "network")
 	s.CIDR = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, 0, 0}), rapid.IntRange(16, 18).Draw(t, "bits"))
 	s.EnableDHCP = rapid.Bool().Draw(t, "dhcp")
 	if rapid.Bool().Draw(t, "gateway") {
@@ -172,7 +174,8 @@ func randomPort(t *rapid.T, id string) *model.Port {
 		model.VIFBridge, model.VIFBridge, model.VIFBridge, model.VIFUnbound, model.VIFBindingFailed,
 	}).Draw(t, "vif")
 	p.Binding.Host = rapid.SampledFrom(hosts).Draw(t, "host")
-	p.Binding.SegmentID = rapid.SampledFrom([]string{"", p.NetworkID + "-seg-0", p.NetworkID + "-seg-1"}).Draw(t, "segment")
+	segments := []string{"", p.NetworkID + "-seg-0", p.NetworkID + "-seg-1"}
+	p.Binding.SegmentID = rapid.SampledFrom(segments).Draw(t, "segment")
 	for range rapid.IntRange(0, 2).Draw(t, "addresses") {
 		p.FixedIPs = append(p.FixedIPs, model.FixedIP{
 			SubnetID: rapid.SampledFrom(subnets).Draw(t, "subnet"),

@@ -159,9 +159,9 @@ func syncDir(dir string) error {
 	return d.Sync()
 }
 
-// ServerTLS returns how the server presents itself and checks its clients: TLS 1.3, a certificate for ServerName and for
-// the names (addresses and host names at which it listens), and client certificates of this authority only. A client
-// may come without one, since it has to join first; what such a client may call is the caller's to decide.
+// ServerTLS returns how the server presents itself and checks its clients: TLS 1.3, a certificate for ServerName and
+// for the names (addresses and host names at which it listens), and client certificates of this authority only. A
+// client may come without one, since it has to join first; what such a client may call is the caller's to decide.
 func (a *Authority) ServerTLS(names []string) (*tls.Config, error) {
 	s := &serverCertificate{authority: a, names: names}
 	if _, err := s.get(nil); err != nil {

@@ -4,8 +4,8 @@
 //   - the server's certificate, made anew at each start, under the name ServerName;
 //   - one certificate a host, which carries the host's name (HostOf) and is good for clients only, so that a captured
 //     host can pass for nothing but itself: neither for another host nor for the server;
-//   - join tokens (token.go), signed with a key derived from the authority's. A token says for which host and how long it
-//     is good, and the hash of the authority's certificate, by which the agent recognises the server at first contact.
+//   - join tokens (token.go), signed with a key derived from the authority's. A token says for which host and how long
+//     it is good, and the hash of the authority's certificate, by which the agent knows the server at first contact.
 //
 // The package imports the standard library only; server, agent and the command line share it. That a token is used once
 // is not its business: the server keeps that in the state (package southbound).
@@ -157,11 +157,11 @@ func ValidateHost(host string) error {
 	}
 	for label := range strings.SplitSeq(host, ".") {
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return fmt.Errorf("%q is not the name of a host: its labels have 1 to 63 characters, no hyphen at the ends", host)
+			return fmt.Errorf("%q is no host name: its labels have 1 to 63 characters, no hyphen at the ends", host)
 		}
 		for _, c := range []byte(label) {
 			if c != '-' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
-				return fmt.Errorf("%q is not the name of a host: it has characters other than letters, digits, - and .", host)
+				return fmt.Errorf("%q is no host name: it has characters other than letters, digits, - and .", host)
 			}
 		}
 	}

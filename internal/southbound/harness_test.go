@@ -181,7 +181,8 @@ func (c *cluster) network(hosts ...string) {
 		})
 		for i, h := range hosts {
 			state.Agents.Put(tx, &model.Agent{
-				Meta: model.Meta{ID: h}, Host: h, Role: model.RoleL2, TunnelIP: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}),
+				Meta: model.Meta{ID: h}, Host: h, Role: model.RoleL2,
+				TunnelIP: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}),
 			})
 		}
 	})

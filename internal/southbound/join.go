@@ -110,7 +110,8 @@ func use(tx *state.Tx, token pki.Token, keyHash string) error {
 	}
 	state.UsedTokens.Put(tx, &model.UsedToken{
 		// A token that expires while it is used is remembered a little longer than it is good.
-		Meta: model.Meta{ID: token.Nonce}, Host: token.Host, ExpiresAt: token.ExpiresAt().Add(time.Hour), KeyHash: keyHash,
+		Meta: model.Meta{ID: token.Nonce}, Host: token.Host, KeyHash: keyHash,
+		ExpiresAt: token.ExpiresAt().Add(time.Hour),
 	})
 	return nil
 }

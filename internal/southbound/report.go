@@ -128,7 +128,8 @@ func (s *Server) report(ctx context.Context, c *conn) {
 			c.reports.giveBack(list)
 			pause = min(4*pause, 5*time.Second)
 		default:
-			s.opts.Logger.Error("reports of a host could not be recorded", "host", c.host, "count", len(list), "error", err)
+			s.opts.Logger.Error("reports of a host could not be recorded",
+				"host", c.host, "count", len(list), "error", err)
 			s.metrics.dropped.Add(float64(len(list)))
 		}
 		if !sleep(ctx, pause) {

@@ -1,7 +1,7 @@
-// Package southbound is the server's side of the stream between server and hosts. The agent's side is in package client.
+// Package southbound is the server's side of the stream between server and hosts. The agent's side is package client.
 //
-// Each host holds one stream (proto/southbound/v1). When it connects, it says what it has, and is sent the difference to
-// its view; from then on it is sent what changes. Who does what:
+// Each host holds one stream (proto/southbound/v1). When it connects, it says what it has, and is sent the difference
+// to its view; from then on it is sent what changes. Who does what:
 //   - the hub (hub.go), one goroutine, follows the state's feed once for all hosts. For each commit it asks package
 //     compile what the commit may have changed, and marks these keys dirty on the streams of the hosts concerned;
 //   - the sender of a stream (stream.go) takes the dirty keys together with the snapshot that they belong to, makes the
@@ -10,8 +10,8 @@
 //     the view of the host and handed on in batches;
 //   - Join and Renew (join.go) give hosts their certificates.
 //
-// A stream holds a set of dirty keys, never a queue of messages: a slow host costs bounded memory, and when it gets going
-// again it is sent the newest state, not the history.
+// A stream holds a set of dirty keys, never a queue of messages: a slow host costs bounded memory, and when it gets
+// going again it is sent the newest state, not the history.
 //
 // The host's name is taken from its certificate and nowhere else. What a host is sent, and what it may report on, are
 // the documents that package compile makes for that name.
@@ -152,7 +152,9 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 			Time:              10 * time.Second,
 			Timeout:           20 * time.Second,
 		}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{
+			MinTime: 5 * time.Second, PermitWithoutStream: true,
+		}),
 	)
 	sb.RegisterSouthboundServer(server, &service{server: s})
 

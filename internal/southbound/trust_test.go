@@ -77,7 +77,9 @@ func TestCertificateOfAHostReadsAndReportsNothingOfAnother(t *testing.T) {
 
 	// Reports on B's documents are dropped and counted; the one on A's own arrives.
 	report := &sb.Report{}
-	for _, key := range []string{"port/port-b", "port/port-hidden", "segment/secret", "dhcp-host/port-b", "nonsense", "port/port-a"} {
+	for _, key := range []string{
+		"port/port-b", "port/port-hidden", "segment/secret", "dhcp-host/port-b", "nonsense", "port/port-a",
+	} {
 		report.Statuses = append(report.Statuses, &sb.ObjectStatus{Key: key, State: sb.ObjectStatus_STATE_DONE})
 	}
 	say(t, stream, &sb.FromAgent{Message: &sb.FromAgent_Report{Report: report}})
@@ -126,7 +128,9 @@ func TestCallsNeedACertificateOfThisCluster(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	expired, err := pki.Open(c.dir, pki.Options{Now: func() time.Time { return time.Now().Add(-2 * time.Hour) }, HostLifetime: time.Hour})
+	expired, err := pki.Open(c.dir, pki.Options{
+		Now: func() time.Time { return time.Now().Add(-2 * time.Hour) }, HostLifetime: time.Hour,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -136,7 +140,8 @@ func TestCallsNeedACertificateOfThisCluster(t *testing.T) {
 		want         codes.Code
 	}{
 		{"no certificate", nil, codes.Unauthenticated},
-		{"of another authority", []tls.Certificate{certificate(t, other, "a")}, codes.Unavailable}, // the handshake fails
+		// The handshake fails.
+		{"of another authority", []tls.Certificate{certificate(t, other, "a")}, codes.Unavailable},
 		{"expired", []tls.Certificate{certificate(t, expired, "a")}, codes.Unavailable},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -160,7 +160,7 @@ func (i *identity) joined(now time.Time) (bool, error) {
 		return false, fmt.Errorf("%s: %w", filepath.Join(i.dir, certificateFile), err)
 	}
 	if host != i.host {
-		return false, fmt.Errorf("%s is for host %s: another agent's data directory", filepath.Join(i.dir, certificateFile), host)
+		return false, fmt.Errorf("%s is of another agent: its certificate is for host %s", i.dir, host)
 	}
 	if now.After(s.certificate.NotAfter) {
 		if i.token == "" {
@@ -201,10 +201,10 @@ func (c *Client) join(ctx context.Context) error {
 	retry := backoff{}
 	for {
 		var answer *sb.JoinResponse
-		err := c.call(ctx, credentials.NewTLS(token.FirstContactTLS()), func(ctx context.Context, conn *grpc.ClientConn) error {
-			var err error
-			answer, err = sb.NewSouthboundClient(conn).Join(ctx,
-				&sb.JoinRequest{Token: c.opts.Token, Csr: csr, Host: c.opts.Host})
+		creds := credentials.NewTLS(token.FirstContactTLS())
+		err := c.call(ctx, creds, func(ctx context.Context, conn *grpc.ClientConn) (err error) {
+			request := &sb.JoinRequest{Token: c.opts.Token, Csr: csr, Host: c.opts.Host}
+			answer, err = sb.NewSouthboundClient(conn).Join(ctx, request)
 			return err
 		})
 		if err == nil {
@@ -215,7 +215,8 @@ func (c *Client) join(ctx context.Context) error {
 			return errors.New(status.Convert(err).Message())
 		}
 		if retry.attempts == 0 {
-			c.opts.Logger.Warn("the server cannot be reached to join, trying again", "server", c.opts.Server, "error", err)
+			c.opts.Logger.Warn("the server cannot be reached to join, trying again",
+				"server", c.opts.Server, "error", err)
 		}
 		retry.wait(ctx, false)
 	}
