@@ -63,7 +63,7 @@ func (h *host) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	info := h.info
 	info.Status = "ABSENT"
-	if _, err := netlink.LinkByName(info.Device); err == nil {
+	if device, err := netlink.LinkByName(info.Device); err == nil && netlink.LinkSetUp(device) == nil {
 		info.Status = "DONE"
 	}
 	if h.refuse.Load() {

@@ -56,6 +56,10 @@ func newHost(t *testing.T) *host {
 		t.Fatal("this test makes network namespaces: run it as root")
 	}
 	h := &host{t: t, data: t.TempDir(), registry: prometheus.NewRegistry()}
+	// dnsmasq gives up root, as in the product, and then has to reach its files.
+	for _, dir := range []string{h.data, filepath.Dir(h.data)} {
+		must(t, os.Chmod(dir, 0o755))
+	}
 	h.network = &sb.DhcpNetwork{
 		NetworkId: uuid.NewString(), PortId: uuid.NewString(), Mac: "fa:16:3e:aa:00:02", Mtu: 1450, DnsDomain: "example.org.",
 		Subnets: []*sb.DhcpSubnet{{

@@ -249,6 +249,9 @@ func TestChangesOfHostsNeedNoRestart(t *testing.T) {
 	h := newHost(t)
 	h.start()
 	pid := h.pid()
+	if info, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err != nil || info.Sys().(*syscall.Stat_t).Uid == 0 {
+		t.Errorf("dnsmasq has not given up root: %v", err)
+	}
 	h.hosts = append(h.hosts, h.client(7, "db"))
 	h.apply(h.documents()...)
 	if l := h.workload(h.hosts[2].GetMac()).ask(); l.Address.String() != "10.77.0.7/24" || l.Name != "db" {

@@ -1,5 +1,8 @@
 // Package veth connects a network namespace with the host by a pair of devices, and repairs the pair when a part of it
 // was changed or removed. Both ends carry a mark (ifalias); a device without it is never touched.
+//
+// The outer end is the device of a port, and as such belongs to whoever wires ports: whether it is up, its bridge and its
+// MTU (after it was made) are not touched here, or the two would fight over a port that is administratively down.
 package veth
 
 import (
@@ -21,7 +24,7 @@ type Pair struct {
 	Host, Inside string
 	// MAC is that of the inner end.
 	MAC net.HardwareAddr
-	// MTU in bytes, of both ends.
+	// MTU in bytes; of the outer end only when it is made.
 	MTU int
 	// Mark is the ifalias by which both ends are known as ours.
 	Mark string
@@ -67,7 +70,7 @@ func (e ends) Close() {
 	e.inside.Close()
 }
 
-// Ensure makes the pair, or makes right what is wrong with it, and puts both ends up. A pair that is right is left
+// Ensure makes the pair, or makes right what is wrong with it, and puts the inner end up. A pair that is right is left
 // untouched.
 func Ensure(ns *netns.Handle, p Pair) (State, error) {
 	e, err := open(ns)
@@ -94,13 +97,47 @@ func Ensure(ns *netns.Handle, p Pair) (State, error) {
 		state.Made = true
 	}
 	state.Index = inside.Attrs().Index
-	hostChanged, err := adjust(e.host, host, p, nil)
+	hostChanged, err := adjust(host, "alias", host.Attrs().Alias != p.Mark,
+		func() error { return e.host.LinkSetAlias(host, p.Mark) })
 	if err != nil {
 		return state, err
 	}
-	insideChanged, err := adjust(e.inside, inside, p, p.MAC)
+	insideChanged, err := adjustInside(e.inside, inside, p)
 	state.Changed = !state.Made && (hostChanged || insideChanged)
 	return state, err
+}
+
+// adjustInside makes the attributes of the inner end right.
+func adjustInside(h *netlink.Handle, link netlink.Link, p Pair) (changed bool, err error) {
+	attrs := link.Attrs()
+	for _, a := range []struct {
+		what  string
+		wrong bool
+		set   func() error
+	}{
+		{"alias", attrs.Alias != p.Mark, func() error { return h.LinkSetAlias(link, p.Mark) }},
+		{"MTU", attrs.MTU != p.MTU, func() error { return h.LinkSetMTU(link, p.MTU) }},
+		{"MAC", attrs.HardwareAddr.String() != p.MAC.String(), func() error { return h.LinkSetHardwareAddr(link, p.MAC) }},
+		{"state", attrs.Flags&net.FlagUp == 0, func() error { return h.LinkSetUp(link) }},
+	} {
+		done, err := adjust(link, a.what, a.wrong, a.set)
+		changed = changed || done
+		if err != nil {
+			return changed, err
+		}
+	}
+	return changed, nil
+}
+
+// adjust sets one attribute if it is wrong.
+func adjust(link netlink.Link, what string, wrong bool, set func() error) (changed bool, err error) {
+	if !wrong {
+		return false, nil
+	}
+	if err := set(); err != nil {
+		return false, fmt.Errorf("set the %s of the device %s: %w", what, link.Attrs().Name, err)
+	}
+	return true, nil
 }
 
 // connected says whether the two are the ends of one pair. The index of the peer is relative to the peer's namespace,
@@ -147,26 +184,6 @@ func (e ends) make(ns *netns.Handle, p Pair) (host, inside netlink.Link, err err
 		return nil, nil, fmt.Errorf("look at the new devices %s and %s: %w", p.Host, p.Inside, err)
 	}
 	return host, inside, nil
-}
-
-// adjust makes the attributes of one end right; a nil mac is left as it is.
-func adjust(h *netlink.Handle, link netlink.Link, p Pair, mac net.HardwareAddr) (changed bool, err error) {
-	attrs := link.Attrs()
-	set := func(what string, wrong bool, f func() error) {
-		if !wrong || err != nil {
-			return
-		}
-		changed = true
-		if err = f(); err != nil {
-			err = fmt.Errorf("set the %s of the device %s: %w", what, attrs.Name, err)
-		}
-	}
-	set("alias", attrs.Alias != p.Mark, func() error { return h.LinkSetAlias(link, p.Mark) })
-	set("MTU", attrs.MTU != p.MTU, func() error { return h.LinkSetMTU(link, p.MTU) })
-	set("MAC", mac != nil && attrs.HardwareAddr.String() != mac.String(),
-		func() error { return h.LinkSetHardwareAddr(link, mac) })
-	set("state", attrs.Flags&net.FlagUp == 0, func() error { return h.LinkSetUp(link) })
-	return changed, err
 }
 
 // Remove removes the pair by its end on the host. A device without the mark stays, and is an error; none is none.
