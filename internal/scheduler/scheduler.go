@@ -8,7 +8,9 @@ package scheduler
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -40,6 +42,8 @@ type Scheduler struct {
 	unserved map[string]bool
 	// said has what was logged last of a network, so that a lasting problem is logged once.
 	said map[string]string
+	// failing says that the last transaction failed.
+	failing bool
 }
 
 // New returns a scheduler. Run starts it.
@@ -70,19 +74,31 @@ func (s *Scheduler) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-cursor.Ready():
+		case <-resync.C:
+			s.all(s.opts.Store.Read())
+		case <-retry.C:
+			if len(s.unserved) > 0 && s.opts.DHCP.Available(s.opts.Store.Read()) {
+				maps.Copy(s.due, s.unserved)
+			}
+		}
+		if err := s.catchUp(ctx, cursor); err != nil {
+			return err
+		}
+	}
+}
+
+// catchUp follows the commits that are there, so that one look covers all of them.
+func (s *Scheduler) catchUp(ctx context.Context, cursor *state.Cursor) error {
+	for {
+		select {
+		case <-cursor.Ready():
 			commit, err := cursor.Next(ctx)
 			if err != nil {
 				return err
 			}
 			s.follow(commit)
-		case <-resync.C:
-			s.all(s.opts.Store.Read())
-		case <-retry.C:
-			if len(s.unserved) > 0 && s.opts.DHCP.Available(s.opts.Store.Read()) {
-				for id := range s.unserved {
-					s.due[id] = true
-				}
-			}
+		default:
+			return nil
 		}
 	}
 }
@@ -112,16 +128,15 @@ func (s *Scheduler) follow(commit *state.Commit) {
 			each(c, func(o *model.DHCPBinding) { s.due[o.NetworkID] = true })
 		case state.Ports.Kind():
 			each(c, func(o *model.Port) {
-				if o.DeviceOwner == model.DeviceOwnerDHCP {
+				// A port of a network with a problem counts whatever it is: it may have freed an address.
+				if o.DeviceOwner == model.DeviceOwnerDHCP || s.said[o.NetworkID] != "" {
 					s.due[o.NetworkID] = true
 				}
 			})
 		case state.Agents.Kind():
 			each(c, func(o *model.Agent) {
 				if o.Role == model.RoleDHCP {
-					for id := range s.unserved {
-						s.due[id] = true
-					}
+					maps.Copy(s.due, s.unserved)
 				}
 			})
 		}
@@ -138,35 +153,55 @@ func each[T any](c state.Change, f func(*T)) {
 }
 
 // work looks after the networks that are due. Those of a transaction that failed stay due, until the next commit or the
-// next tick.
+// next tick; a transaction of several that failed by itself is done network by network, so that one holds up no other.
 func (s *Scheduler) work(ctx context.Context) {
-	ids := make([]string, 0, len(s.due))
-	for id := range s.due {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
+	ids := slices.Sorted(maps.Keys(s.due))
 	for some := range slices.Chunk(ids, perUpdate) {
-		problems := make(map[string]error)
-		_, err := s.opts.Store.Update(ctx, func(tx *state.Tx) error {
-			clear(problems) // the function may run again
-			pass := s.opts.DHCP.Pass(tx)
+		err := s.ensure(ctx, some)
+		if err != nil && !errors.Is(err, state.ErrUnavailable) && len(some) > 1 {
+			err = nil
 			for _, id := range some {
-				if err := pass.Ensure(id); err != nil {
-					problems[id] = err
-				}
+				err = errors.Join(err, s.ensure(ctx, []string{id}))
 			}
-			return nil
-		})
-		if err != nil {
-			if ctx.Err() == nil {
-				s.opts.Logger.Warn("networks could not be given their DHCP servers", "networks", len(some), "error", err)
-			}
+		}
+		if ctx.Err() != nil {
 			return
 		}
-		for _, id := range some {
-			s.note(id, problems[id])
+		s.complain(err)
+		if errors.Is(err, state.ErrUnavailable) {
+			return
 		}
 	}
+}
+
+// ensure looks after some networks in one transaction.
+func (s *Scheduler) ensure(ctx context.Context, ids []string) error {
+	problems := make(map[string]error)
+	_, err := s.opts.Store.Update(ctx, func(tx *state.Tx) error {
+		clear(problems) // the function may run again
+		pass := s.opts.DHCP.Pass(tx)
+		for _, id := range ids {
+			if err := pass.Ensure(id); err != nil {
+				problems[id] = err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("giving %d networks their DHCP servers: %w", len(ids), err)
+	}
+	for _, id := range ids {
+		s.note(id, problems[id])
+	}
+	return nil
+}
+
+// complain logs a failure when it begins.
+func (s *Scheduler) complain(err error) {
+	if err != nil && !s.failing {
+		s.opts.Logger.Warn("the scheduler could not do its work and tries again", "error", err)
+	}
+	s.failing = err != nil
 }
 
 // note remembers and logs the outcome for a network.
