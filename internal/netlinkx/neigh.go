@@ -38,21 +38,34 @@ func (n Neigh) Static() bool { return n.State&(netlink.NUD_PERMANENT|netlink.NUD
 // sizeofNdmsg is the size of struct ndmsg, the header of every neighbour message.
 const sizeofNdmsg = 12
 
-// Neighbours returns the entries of one family (unix.AF_INET, AF_INET6 or AF_BRIDGE) for which keep is true. The entries
-// are not collected first, so a table with many foreign entries costs no memory.
+// Neighbours returns the entries of one family (unix.AF_INET or AF_INET6) for which keep is true. The entries are not
+// collected first, so a table with many foreign entries costs no memory.
 func (h *Handle) Neighbours(family int, keep func(Neigh) bool) ([]Neigh, error) {
+	return h.neighbours("neighbours", family, keep, func(req *nl.NetlinkRequest) {
+		req.AddData(&netlink.Ndmsg{Family: uint8(family)})
+	})
+}
+
+// Forwarding returns the forwarding entries of a port of a bridge for which keep is true: those of the device itself and
+// those of the bridge that point to it. One port at a time, because the kernel goes through the bridge's whole table
+// again for each port: a dump of everything costs ports times entries.
+func (h *Handle) Forwarding(port int, keep func(Neigh) bool) ([]Neigh, error) {
+	return h.neighbours("forwarding entries", unix.AF_BRIDGE, keep, func(req *nl.NetlinkRequest) {
+		// For this family the kernel takes the header of a link, whose index is that of the port.
+		header := nl.NewIfInfomsg(unix.AF_BRIDGE)
+		header.Index = int32(port)
+		req.AddData(header)
+	})
+}
+
+func (h *Handle) neighbours(what string, family int, keep func(Neigh) bool, fill func(*nl.NetlinkRequest)) ([]Neigh, error) {
 	var all []Neigh
 	build := func() *nl.NetlinkRequest {
 		req := h.request(unix.RTM_GETNEIGH, unix.NLM_F_DUMP)
-		if family == unix.AF_BRIDGE {
-			// The kernel takes a link header, and sends all forwarding entries, for this family.
-			req.AddData(nl.NewIfInfomsg(unix.AF_BRIDGE))
-		} else {
-			req.AddData(&netlink.Ndmsg{Family: uint8(family)})
-		}
+		fill(req)
 		return req
 	}
-	err := h.dump("neighbours", build, func() { all = all[:0] }, func(m []byte) error {
+	err := h.dump(what, build, func() { all = all[:0] }, func(m []byte) error {
 		n, err := parseNeigh(m)
 		if err != nil {
 			return err

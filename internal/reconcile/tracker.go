@@ -147,6 +147,9 @@ func (t *Tracker[K, V]) Failed(key K, err error, now time.Time) {
 // Err returns why the object is not as it is wanted, or nil.
 func (t *Tracker[K, V]) Err(key K) error { return t.failed[key].err }
 
+// Failing says whether some object could not be updated or deleted, and waits to be tried again.
+func (t *Tracker[K, V]) Failing() bool { return len(t.failed) > 0 }
+
 // Settle closes a pass: what is wanted and there counts as applied from now on, and failures of objects that are neither
 // wanted nor there are forgotten.
 func (t *Tracker[K, V]) Settle() {

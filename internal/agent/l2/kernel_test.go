@@ -23,17 +23,21 @@ func sorted(lines []string) []string {
 
 // entries are the static forwarding entries of VXLAN devices and the permanent neighbours, as text.
 func entries(h *testkit.Host, names map[int]string) (lines []string) {
-	forwarding, err := h.NL.Neighbours(unix.AF_BRIDGE, func(n netlinkx.Neigh) bool {
-		return strings.HasPrefix(names[n.Index], "vxlan") && n.Static() &&
-			(n.Master == 0 || n.State&netlink.NUD_PERMANENT == 0)
-	})
-	h.Check(err)
-	for _, n := range forwarding {
-		where := "to " + n.IP.String()
-		if n.Master != 0 {
-			where = "on " + names[n.Master]
+	for index, name := range names {
+		if !strings.HasPrefix(name, "vxlan") {
+			continue
 		}
-		lines = append(lines, fmt.Sprintf("fdb %s %s %s", names[n.Index], n.MAC, where))
+		forwarding, err := h.NL.Forwarding(index, func(n netlinkx.Neigh) bool {
+			return n.Index == index && n.Static() && (n.Master == 0 || n.State&netlink.NUD_PERMANENT == 0)
+		})
+		h.Check(err)
+		for _, n := range forwarding {
+			where := "to " + n.IP.String()
+			if n.Master != 0 {
+				where = "on " + names[n.Master]
+			}
+			lines = append(lines, fmt.Sprintf("fdb %s %s %s", name, n.MAC, where))
+		}
 	}
 	neighbours, err := h.NL.Neighbours(unix.AF_INET, func(n netlinkx.Neigh) bool {
 		return n.State&netlink.NUD_PERMANENT != 0

@@ -12,6 +12,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"strings"
 	"sync/atomic"
@@ -31,6 +32,10 @@ import (
 
 // name is that of the part in logs and metrics.
 const name = "l2"
+
+// entriesInterval is how long the entries of a quiet host go without being compared; shorter than the pause between the
+// passes that the agent makes without a reason.
+const entriesInterval = 20 * time.Second
 
 // maxRaces bounds how often a pass is repeated at once because a device went away while it ran.
 const maxRaces = 3
@@ -58,9 +63,15 @@ type Part struct {
 	// The conversion of the newest view, which never changes.
 	view   *agent.View
 	wanted *Wanted
+	// entries is when forwarding entries and neighbours were last compared.
+	entries time.Time
 
-	// watched tells Watch, which runs beside Reconcile, on which devices entries of ours are.
+	// Watch runs beside Reconcile; the fields below are what they tell each other.
+	//
+	// watched are the devices on which entries of ours are.
 	watched atomic.Pointer[map[int]bool]
+	// stale says that entries may have changed since they were last compared; watching, that Watch would know.
+	stale, watching atomic.Bool
 }
 
 // New makes the part. Close gives its sockets back.
@@ -92,6 +103,7 @@ func (p *Part) drift(kind, object, difference string) {
 func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status, error) {
 	if p.view != view {
 		p.wanted, p.view = Convert(view, p.options.TunnelIP), view
+		p.stale.Store(true)
 	}
 	for range maxRaces {
 		if err := ctx.Err(); err != nil {
@@ -132,12 +144,7 @@ func (p *Part) pass(w *Wanted) (raced bool, err error) {
 			neighbours[index] = table
 		}
 	}
-	p.watch(tables, neighbours)
-	fdbRaced, err := p.fdb.Apply(tables)
-	if err != nil {
-		return false, err
-	}
-	neighRaced, err := p.neigh.Apply(neighbours)
+	raced, err = p.applyEntries(tables, neighbours)
 	if err != nil {
 		return false, err
 	}
@@ -146,7 +153,37 @@ func (p *Part) pass(w *Wanted) (raced bool, err error) {
 	p.links.DeleteTunnels()
 	p.links.DeleteBridges()
 	p.links.Settle()
-	return p.links.Raced() || fdbRaced || neighRaced, nil
+	return raced || p.links.Raced(), nil
+}
+
+// applyEntries compares the entries on our devices. There may be ten thousand, so it is done only when there is a
+// reason: the view or the devices changed, Watch saw or may have missed something, an entry failed, or time has passed.
+func (p *Part) applyEntries(tables map[int]fdb.Table, neighbours map[int]neigh.Table) (raced bool, err error) {
+	devices := make(map[int]bool, len(tables)+len(neighbours))
+	for index := range tables {
+		devices[index] = true
+	}
+	for index := range neighbours {
+		devices[index] = true
+	}
+	// Cleared before reading: what changes from here on makes it stale again.
+	stale := p.stale.Swap(false) || !p.watching.Load() || p.fdb.Failing() || p.neigh.Failing() ||
+		!maps.Equal(devices, *p.watched.Load()) || time.Since(p.entries) > entriesInterval
+	if !stale {
+		return false, nil
+	}
+	// From here on Watch reports what happens on these devices.
+	p.watched.Store(&devices)
+	fdbRaced, err := p.fdb.Apply(tables)
+	if err == nil {
+		raced, err = p.neigh.Apply(neighbours)
+	}
+	if err != nil || fdbRaced || raced {
+		p.stale.Store(true)
+		return true, err
+	}
+	p.entries = time.Now()
+	return false, nil
 }
 
 func (p *Part) statuses(w *Wanted) []agent.Status {
@@ -210,24 +247,18 @@ func (p *Part) peerErr(w *Wanted, x peer) error {
 	return nil
 }
 
-// watch remembers the devices whose entries Watch looks at.
-func (p *Part) watch(tunnels map[int]fdb.Table, bridges map[int]neigh.Table) {
-	set := make(map[int]bool, len(tunnels)+len(bridges))
-	for index := range tunnels {
-		set[index] = true
-	}
-	for index := range bridges {
-		set[index] = true
-	}
-	p.watched.Store(&set)
-}
-
 // Watch announces devices that come, go and change, and changes of entries that may be ours.
 func (p *Part) Watch(ctx context.Context, changed func()) error {
+	defer p.watching.Store(false)
 	return p.handle.Subscribe(ctx, func(e netlinkx.Event) {
-		if p.concerns(e) {
-			changed()
+		if !p.concerns(e) {
+			return
 		}
+		if e.Link == nil {
+			p.stale.Store(true)
+			p.watching.Store(true)
+		}
+		changed()
 	})
 }
 

@@ -69,7 +69,7 @@ func Convert(view *agent.View, tunnelIP netip.Addr) *Wanted {
 		segments:   map[string]segment{},
 	}
 	documents := slices.SortedFunc(view.All(), func(a, b *sb.Document) int { return strings.Compare(a.Key, b.Key) })
-	c := converter{Wanted: w, tunnelIP: tunnelIP, names: map[string]string{}, macs: map[string]string{}}
+	c := converter{Wanted: w, tunnelIP: tunnelIP, names: map[string]string{}, macs: map[station]string{}}
 	// Ports and peers refer to segments, peers must not take what is a local port's: so, in this order.
 	c.each(documents, "segment/", c.segment)
 	c.each(documents, "port/", c.port)
@@ -80,8 +80,8 @@ func Convert(view *agent.View, tunnelIP netip.Addr) *Wanted {
 type converter struct {
 	*Wanted
 	tunnelIP netip.Addr
-	names    map[string]string // device → key of the document that has it
-	macs     map[string]string // network and MAC → key of the document that has it
+	names    map[string]string  // device → key of the document that has it
+	macs     map[station]string // → key of the document that has it
 }
 
 func (c *converter) each(documents []*sb.Document, prefix string, convert func(d *sb.Document) error) {
@@ -95,13 +95,19 @@ func (c *converter) each(documents []*sb.Document, prefix string, convert func(d
 	}
 }
 
-// claim gives a name to the first document that asks for it.
-func claim(names map[string]string, what, name, key string) error {
+// claim gives a name to the first document that asks for it; what tells the attribute.
+func claim[N comparable](names map[N]string, what string, name N, key string) error {
 	if other, taken := names[name]; taken {
 		return fmt.Errorf("%s belongs to %s already", what, other)
 	}
 	names[name] = key
 	return nil
+}
+
+// station is a MAC on a network.
+type station struct {
+	network string
+	mac     netlinkx.MAC
 }
 
 func (c *converter) segment(d *sb.Document) error {
@@ -195,7 +201,7 @@ func (c *converter) port(d *sb.Document) error {
 	if err := claim(c.names, "device "+body.Device, body.Device, d.Key); err != nil {
 		return err
 	}
-	if err := claim(c.macs, "mac "+mac.String(), body.NetworkId+mac.String(), d.Key); err != nil {
+	if err := claim(c.macs, "mac "+body.Mac, station{body.NetworkId, mac}, d.Key); err != nil {
 		return err
 	}
 	wanted := link.Port{Device: body.Device, MTU: int(body.Mtu)}
@@ -237,7 +243,7 @@ func (c *converter) neighbour(d *sb.Document) error {
 	case s.tunnel == "":
 		return fmt.Errorf("its network has no tunnel")
 	}
-	if err := claim(c.macs, "mac "+mac.String(), body.NetworkId+mac.String(), d.Key); err != nil {
+	if err := claim(c.macs, "mac "+body.Mac, station{body.NetworkId, mac}, d.Key); err != nil {
 		return err
 	}
 	c.Forwarding[s.tunnel].Remotes[mac] = vtep
@@ -254,13 +260,17 @@ func (c *converter) neighbour(d *sb.Document) error {
 
 // checkID refuses ids that could not be part of a device's name, and bodies that do not belong to their key.
 func checkID(key, prefix, id string) error {
-	if key != prefix+id || !idPattern.MatchString(id) {
+	if key[len(prefix):] != id || len(id) == 0 || len(id) > maxID || strings.Trim(id, idCharacters) != "" || id[0] == '-' {
 		return fmt.Errorf("the document has no body of its kind, or its id is not that of its key")
 	}
 	return nil
 }
 
-var idPattern = regexp.MustCompile(`^[0-9A-Za-z][0-9A-Za-z-]{0,63}$`)
+// What an id may be made of; in practice it is a UUID.
+const (
+	maxID        = 64
+	idCharacters = "-0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+)
 
 func parseMAC(text string) (netlinkx.MAC, error) {
 	parsed, err := net.ParseMAC(text)

@@ -68,7 +68,7 @@ func New(options Options) *Driver {
 // Apply makes the entries of the devices, which are given by index, as they are wanted. The error is that of reading
 // the kernel's table; entries that are refused are told by Err.
 func (d *Driver) Apply(tables map[int]Table) (raced bool, err error) {
-	wanted := make(map[key]value)
+	wanted, actual := make(map[key]value), make(map[key]value)
 	for index, t := range tables {
 		for mac, vtep := range t.Remotes {
 			wanted[key{index: index, mac: mac}] = value{VTEP: vtep}
@@ -78,21 +78,24 @@ func (d *Driver) Apply(tables map[int]Table) (raced bool, err error) {
 			wanted[key{index: index, flood: vtep}] = value{VTEP: vtep}
 		}
 	}
-	read, err := d.Handle.Neighbours(unix.AF_BRIDGE, func(n netlinkx.Neigh) bool {
-		_, ours := tables[n.Index]
-		// On a bridge, permanent means an address of the host itself: not ours to touch.
-		return ours && n.Static() && (n.Master == 0 || n.State&netlink.NUD_PERMANENT == 0)
-	})
-	if err != nil {
-		return false, err
-	}
-	actual := make(map[key]value, len(read))
-	for _, n := range read {
-		k := key{index: n.Index, mac: n.MAC, onBridge: n.Master != 0}
-		if n.MAC == (netlinkx.MAC{}) {
-			k.flood = n.IP
+	for index := range tables {
+		read, err := d.Handle.Forwarding(index, func(n netlinkx.Neigh) bool {
+			// On a bridge, permanent means an address of the host itself: not ours to touch.
+			return n.Index == index && n.Static() && (n.Master == 0 || n.State&netlink.NUD_PERMANENT == 0)
+		})
+		if netlinkx.Gone(err) {
+			return true, nil
 		}
-		actual[k] = value{VTEP: n.IP, Sticky: n.Flags&netlink.NTF_STICKY != 0}
+		if err != nil {
+			return false, err
+		}
+		for _, n := range read {
+			k := key{index: n.Index, mac: n.MAC, onBridge: n.Master != 0}
+			if n.MAC == (netlinkx.MAC{}) {
+				k.flood = n.IP
+			}
+			actual[k] = value{VTEP: n.IP, Sticky: n.Flags&netlink.NTF_STICKY != 0}
+		}
 	}
 	d.entries.Want(wanted)
 	d.entries.Observe(actual)
@@ -136,6 +139,9 @@ func (d *Driver) remove() {
 		}
 	}
 }
+
+// Failing says whether some entry could not be applied, and waits to be tried again.
+func (d *Driver) Failing() bool { return d.entries.Failing() }
 
 // Err returns why the entries of a MAC are not as they are wanted, or nil.
 func (d *Driver) Err(index int, mac netlinkx.MAC) error {

@@ -100,6 +100,9 @@ func (d *Driver) Apply(tables map[int]Table) (raced bool, err error) {
 	return raced, nil
 }
 
+// Failing says whether some entry could not be applied, and waits to be tried again.
+func (d *Driver) Failing() bool { return d.entries.Failing() }
+
 // Err returns why the entry of an address is not as it is wanted, or nil.
 func (d *Driver) Err(index int, ip netip.Addr) error { return d.entries.Err(key{index, ip}) }
 
