@@ -168,9 +168,15 @@ type Client struct {
 // Client logs in as a cloud of clouds.yaml: admin or demo.
 func (s *Server) Client(name string) *Client {
 	s.t.Helper()
-	text, err := os.ReadFile(filepath.Join(s.Dir, "clouds.yaml"))
+	return Login(s.t, filepath.Join(s.Dir, "clouds.yaml"), name, "http://"+s.API+"/v2.0")
+}
+
+// Login logs in as a cloud of a clouds.yaml file; url is that of the networking API.
+func Login(t testing.TB, cloudsFile, name, url string) *Client {
+	t.Helper()
+	text, err := os.ReadFile(cloudsFile)
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	var file struct {
 		Clouds map[string]struct {
@@ -183,11 +189,10 @@ func (s *Server) Client(name string) *Client {
 		} `yaml:"clouds"`
 	}
 	if err := yaml.Unmarshal(text, &file); err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	auth := file.Clouds[name].Auth
-	c := &Client{URL: "http://" + s.API + "/v2.0", HTTP: &http.Client{Timeout: 30 * time.Second,
-		Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+	c := &Client{URL: url, HTTP: &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
 	domain := map[string]any{"id": "default"}
 	body := map[string]any{"auth": map[string]any{
 		"identity": map[string]any{"methods": []string{"password"}, "password": map[string]any{
@@ -197,12 +202,12 @@ func (s *Server) Client(name string) *Client {
 	data, _ := json.Marshal(body)
 	resp, err := c.HTTP.Post(auth.AuthURL+"/auth/tokens", "application/json", bytes.NewReader(data))
 	if err != nil {
-		s.t.Fatal(err)
+		t.Fatal(err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusCreated {
 		text, _ := io.ReadAll(resp.Body)
-		s.t.Fatalf("logging in as %s: %s: %s", name, resp.Status, text)
+		t.Fatalf("logging in as %s: %s: %s", name, resp.Status, text)
 	}
 	c.Token = resp.Header.Get("X-Subject-Token")
 	return c
