@@ -1,8 +1,10 @@
 package dhcp
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -21,6 +23,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/neutrino-net/neutrino/internal/agent"
 	"github.com/neutrino-net/neutrino/internal/dataplane/dnsmasq"
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
 	"github.com/neutrino-net/neutrino/internal/plug"
@@ -53,15 +56,68 @@ func TestAWorkloadGetsAllThatTheSubnetSays(t *testing.T) {
 	}
 
 	// A client that nobody knows gets nothing.
-	stranger := h.workload("fa:16:3e:cc:00:01")
-	err := netns.Do(stranger.ns, func() error { return nil })
-	must(t, err)
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	if lease, err := plug.Ask(ctx, h.workload("fa:16:3e:cc:00:01").ns, "eth0"); err == nil {
+		t.Errorf("a stranger got %v", lease.Address)
+	}
 	if log := h.log(h.hosts[0].GetPortId()); len(log.Messages) < 4 || len(log.Missing) != 0 ||
 		log.Messages[len(log.Messages)-1].Type != "DHCPACK" || log.Messages[0].Time.Before(time.Now().Add(-time.Minute)) {
 		t.Errorf("the log of the port: %+v", log)
 	}
 	if log := h.log(h.hosts[1].GetPortId()); len(log.Messages) != 0 || len(log.Missing) != 4 {
 		t.Errorf("the log of a port that was silent: %+v", log)
+	}
+}
+
+// The whole way of "neutrino plug --dhcp", with an agent that puts the device into the bridge as the l2 part does.
+func TestPlugByDHCP(t *testing.T) {
+	h := newHost(t)
+	h.start()
+	c := h.hosts[0]
+	h.workload(h.hosts[1].GetMac()) // makes the bridge
+	bridge, err := netlink.LinkByName("brt" + h.network.GetPortId()[:6])
+	must(t, err)
+	info := agent.PortInfo{ID: c.GetPortId(), Device: "tap" + c.GetPortId()[:11], MAC: c.GetMac(), MTU: 1500, Status: "DONE"}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /v1/ports/{id}", func(w http.ResponseWriter, _ *http.Request) {
+		if device, err := netlink.LinkByName(info.Device); err == nil {
+			if netlink.LinkSetMaster(device, bridge) != nil || netlink.LinkSetUp(device) != nil {
+				w.WriteHeader(http.StatusInternalServerError)
+			}
+		}
+		_ = json.NewEncoder(w).Encode(info)
+	})
+	socket := filepath.Join(h.data, "agent.sock")
+	listener, err := net.Listen("unix", socket)
+	must(t, err)
+	server := &http.Server{Handler: mux}
+	go server.Serve(listener)
+	defer server.Close()
+	defer func() {
+		if done, err := plug.Unplug(c.GetPortId()); err != nil || done.Netns == "" {
+			t.Errorf("unplug: %+v %v", done, err)
+		}
+	}()
+	name := "dhcptest-" + c.GetPortId()[:8]
+	got, err := plug.Plug(t.Context(), plug.Options{
+		Port: c.GetPortId(), Netns: name, Agent: socket, Addressing: plug.DHCP, Timeout: patience,
+	})
+	if err != nil || got.Lease == nil || got.Took > time.Second {
+		t.Fatalf("%+v %v", got, err)
+	}
+	out, err := exec.Command("ip", "-n", name, "route").CombinedOutput()
+	must(t, err)
+	for _, want := range []string{"default via 10.77.0.1 dev eth0", "10.99.0.0/16 via 10.77.0.9", "10.77.0.0/24 dev eth0"} {
+		if !strings.Contains(string(out), want) {
+			t.Errorf("no %q in %s", want, out)
+		}
+	}
+	if out, err := exec.Command("ip", "-n", name, "link", "show", "eth0").CombinedOutput(); !strings.Contains(string(out), "mtu 1450") {
+		t.Errorf("the MTU was not taken: %s %v", out, err)
+	}
+	if out, err := exec.Command("ip", "netns", "exec", name, "ping", "-c1", "-W1", "10.77.0.2").CombinedOutput(); err != nil {
+		t.Errorf("the server cannot be reached: %s", out)
 	}
 }
 
@@ -432,5 +488,32 @@ func TestMissingDnsmasqIsSaid(t *testing.T) {
 		if s.State != sb.ObjectStatus_STATE_ERROR || s.Reason != dnsmasq.ErrNotInstalled.Error() {
 			t.Errorf("%+v", s)
 		}
+	}
+}
+
+// IPv6 is served by DHCPv6 (stateful) beside IPv4; a subnet for which dnsmasq cannot do it says why, and harms no other.
+func TestIPv6BesideIPv4(t *testing.T) {
+	h := newHost(t)
+	h.network.Subnets = append(h.network.Subnets,
+		&sb.DhcpSubnet{SubnetId: "s6", Cidr: "2001:db8:77::/64", ServerIp: "2001:db8:77::2", EnableDhcp: true},
+		&sb.DhcpSubnet{SubnetId: "wide", Cidr: "2001:db8:8000::/48", ServerIp: "2001:db8:8000::2", EnableDhcp: true})
+	h.hosts[0].Addresses = append(h.hosts[0].Addresses, &sb.DhcpAddress{SubnetId: "s6", Ip: "2001:db8:77::3"})
+	h.start()
+	if s := h.status(h.networkKey()); s.State != sb.ObjectStatus_STATE_ERROR || !strings.Contains(s.Reason, `"wide"`) {
+		t.Errorf("the network: %+v", s)
+	}
+	if s := h.status("dhcp-host/" + h.hosts[0].GetPortId()); s.State != sb.ObjectStatus_STATE_DONE {
+		t.Errorf("the host: %+v", s)
+	}
+	if l := h.workload(h.hosts[0].GetMac()).ask(); l.Address.String() != "10.77.0.3/24" {
+		t.Errorf("lease %v", l.Address)
+	}
+	sockets, err := exec.Command("ip", "netns", "exec", h.namespace(), "cat", "/proc/net/udp6").Output()
+	if err != nil || !strings.Contains(string(sockets), ":0223 ") { // 547, the port of DHCPv6 servers
+		t.Errorf("nobody listens for DHCPv6: %s %v", sockets, err)
+	}
+	out, err := exec.Command("ip", "-n", h.namespace(), "-6", "addr", "show", "dev", h.insideDevice()).Output()
+	if err != nil || !strings.Contains(string(out), "2001:db8:77::2/64") || strings.Contains(string(out), "8000::2") {
+		t.Errorf("addresses: %s %v", out, err)
 	}
 }
