@@ -208,9 +208,17 @@ func (o optional[T]) or(fallback T) T {
 	return fallback
 }
 
+// isDisabled says whether an entry is switched off after a change; without a value it stays as it was.
+func isDisabled(enabled *bool, before bool) bool {
+	if enabled == nil {
+		return before
+	}
+	return !*enabled
+}
+
 // checkText refuses texts that are too long (in characters) or hold what cannot be printed.
 func checkText(attribute, text string, longest int) error {
-	if !utf8.ValidString(text) {
+	if !utf8.ValidString(text) || strings.ContainsRune(text, utf8.RuneError) { // as JSON decodes what is not valid
 		return fault.Input(attribute, "it is not valid UTF-8")
 	}
 	if utf8.RuneCountInString(text) > longest {

@@ -282,7 +282,8 @@ func (e *Embedded) listOwnDomains(w http.ResponseWriter, r *request) error {
 
 func (e *Embedded) listOwnSystem(w http.ResponseWriter, r *request) error {
 	system := []object{}
-	if slices.ContainsFunc(r.session.directory.userGrants[r.session.userID], func(g grant) bool { return g.Scope.Kind == systemScope }) {
+	own := r.session.directory.userGrants[r.session.userID]
+	if slices.ContainsFunc(own, func(g grant) bool { return g.Scope.Kind == systemScope }) {
 		system = append(system, object{"all": true})
 	}
 	return reply(w, http.StatusOK, object{"system": system, "links": object{"self": e.url + "/auth/system"}})

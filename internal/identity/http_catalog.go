@@ -68,7 +68,8 @@ func (e *Embedded) catalogRoutes() []route {
 }
 
 func (e *Embedded) serviceView(s service) object {
-	return object{"id": s.id, "type": s.kind, "name": s.name, "description": "", "enabled": true, "links": e.links("services", s.id)}
+	return object{"id": s.id, "type": s.kind, "name": s.name, "description": "", "enabled": true,
+		"links": e.links("services", s.id)}
 }
 
 func (e *Embedded) endpointView(x endpoint) object {

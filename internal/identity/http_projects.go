@@ -32,19 +32,19 @@ type projectInput struct {
 	Name        optional[string] `json:"name"`
 	DomainID    optional[string] `json:"domain_id"`
 	ParentID    optional[string] `json:"parent_id"`
-	IsDomain    optional[bool]   `json:"is_domain"`
+	IsDomain    bool             `json:"is_domain"`
 	Description optional[string] `json:"description"`
-	Enabled     optional[bool]   `json:"enabled"`
+	Enabled     *bool            `json:"enabled"`
 }
 
 func (in *projectInput) apply(p *project) error {
 	p.Name = in.Name.or(p.Name)
 	p.Description = in.Description.or(p.Description)
-	p.Disabled = !in.Enabled.or(!p.Disabled)
+	p.Disabled = isDisabled(in.Enabled, p.Disabled)
 	if err := checkName(p.Name, maxProjectName); err != nil {
 		return err
 	}
-	if in.IsDomain.value || in.ParentID.value != "" && in.ParentID.value != p.DomainID {
+	if in.IsDomain || in.ParentID.value != "" && in.ParentID.value != p.DomainID {
 		return fault.Input("parent_id", "projects within projects are not supported")
 	}
 	return checkText("description", p.Description, maxDescription)
@@ -155,7 +155,7 @@ func (e *Embedded) domainView(x *domain) object {
 func (in *projectInput) applyToDomain(x *domain) error {
 	x.Name = in.Name.or(x.Name)
 	x.Description = in.Description.or(x.Description)
-	x.Disabled = !in.Enabled.or(!x.Disabled)
+	x.Disabled = isDisabled(in.Enabled, x.Disabled)
 	if err := checkName(x.Name, maxDomainName); err != nil {
 		return err
 	}

@@ -161,7 +161,7 @@ func (e *Embedded) putGrant(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	e.log.Info("role granted", "user", g.UserID, "role", g.RoleID, "scope", g.Scope.Kind, "in", g.Scope.ID, "by", r.session.userID)
+	e.logGrant("role granted", g, r)
 	return reply(w, http.StatusNoContent, nil)
 }
 
@@ -180,8 +180,12 @@ func (e *Embedded) deleteGrant(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	e.log.Info("role revoked", "user", g.UserID, "role", g.RoleID, "scope", g.Scope.Kind, "in", g.Scope.ID, "by", r.session.userID)
+	e.logGrant("role revoked", g, r)
 	return reply(w, http.StatusNoContent, nil)
+}
+
+func (e *Embedded) logGrant(what string, g grant, r *request) {
+	e.log.Info(what, "user", g.UserID, "role", g.RoleID, "scope", g.Scope.Kind, "in", g.Scope.ID, "by", r.session.userID)
 }
 
 // listAssignments lists who has which role where. With "effective" the implied roles are in it. Whoever is not an

@@ -28,7 +28,7 @@ type userInput struct {
 	DefaultProjectID optional[string] `json:"default_project_id"`
 	Email            optional[string] `json:"email"`
 	Description      optional[string] `json:"description"`
-	Enabled          optional[bool]   `json:"enabled"`
+	Enabled          *bool            `json:"enabled"`
 	Password         optional[string] `json:"password"`
 }
 
@@ -60,7 +60,7 @@ func (in *userInput) apply(u *user, d *directory) error {
 	if u.DefaultProjectID != "" && d.projects[u.DefaultProjectID] == nil {
 		return missing("project", u.DefaultProjectID)
 	}
-	disabled := !in.Enabled.or(!u.Disabled)
+	disabled := isDisabled(in.Enabled, u.Disabled)
 	if disabled && !u.Disabled {
 		u.touch() // what was given out does not come back to life when the user is switched on again
 	}

@@ -3,11 +3,13 @@ package identity
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/crypto/bcrypt"
@@ -17,6 +19,7 @@ import (
 type testCloud struct {
 	*Embedded
 	t       testing.TB
+	handler http.Handler
 	options Options
 	logs    *bytes.Buffer
 }
@@ -33,7 +36,7 @@ func openCloud(t testing.TB) *testCloud {
 	}}
 	c.options.Logger = slog.New(slog.NewTextHandler(c.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	c.reopen()
-	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.Handler().ServeHTTP(w, r) })
+	server.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { c.handler.ServeHTTP(w, r) })
 	server.Start()
 	t.Cleanup(server.Close)
 	return c
@@ -49,7 +52,7 @@ func (c *testCloud) reopen() {
 	if err := e.WriteClients(); err != nil {
 		c.t.Fatal(err)
 	}
-	c.Embedded = e
+	c.Embedded, c.handler = e, e.Handler()
 }
 
 // answer is what a request came back with.
@@ -67,7 +70,7 @@ func (c *testCloud) do(method, path, body string, headers ...string) answer {
 		r.Header.Set(headers[i], headers[i+1])
 	}
 	w := httptest.NewRecorder()
-	c.Handler().ServeHTTP(w, r)
+	c.handler.ServeHTTP(w, r)
 	a := answer{status: w.Code, header: w.Header()}
 	text, _ := io.ReadAll(w.Body)
 	if len(text) > 0 {
@@ -162,6 +165,7 @@ func (c *testCloud) id(collection, name string) string {
 }
 
 func TestAnyoneIsTheAdministrator(t *testing.T) {
+	t.Parallel()
 	caller, err := Anyone{}.Authenticate(t.Context(), "")
 	if err != nil || !caller.Admin() || caller.ProjectName != "admin" || len(caller.ProjectID) != 32 {
 		t.Errorf("got %+v, %v", caller, err)
@@ -169,6 +173,7 @@ func TestAnyoneIsTheAdministrator(t *testing.T) {
 }
 
 func TestAuthenticateTellsTheCaller(t *testing.T) {
+	t.Parallel()
 	c := openCloud(t)
 	caller, err := c.Authenticate(t.Context(), c.login("demo"))
 	if err != nil {
@@ -192,6 +197,7 @@ func TestAuthenticateTellsTheCaller(t *testing.T) {
 }
 
 func TestRestartKeepsUsersTokensAndRevocations(t *testing.T) {
+	t.Parallel()
 	c := openCloud(t)
 	kept, revoked := c.login("demo"), c.login("demo")
 	c.as(revoked, 204, "DELETE", "/v3/auth/tokens", "", subjectTokenHeader, revoked)
@@ -209,6 +215,7 @@ func TestRestartKeepsUsersTokensAndRevocations(t *testing.T) {
 }
 
 func TestSecretsStayOutOfLogs(t *testing.T) {
+	t.Parallel()
 	c := openCloud(t)
 	token := c.login("admin")
 	c.do("POST", "/v3/auth/tokens", loginBody("admin", "wrong-password", ""))
@@ -222,6 +229,32 @@ func TestSecretsStayOutOfLogs(t *testing.T) {
 		if strings.Contains(c.logs.String(), secret) {
 			t.Errorf("the log holds %q", secret)
 		}
+	}
+}
+
+// TestChangesAtTheSameTime makes users from several sides while tokens are checked: no change gets lost.
+func TestChangesAtTheSameTime(t *testing.T) {
+	t.Parallel()
+	c := openCloud(t)
+	admin := c.login("admin")
+	var group sync.WaitGroup
+	for i := range 4 {
+		group.Go(func() {
+			for j := range 5 {
+				a := c.do("POST", "/v3/users", fmt.Sprintf(`{"user": {"name": "user-%d-%d"}}`, i, j), authTokenHeader, admin)
+				if a.status != 201 {
+					t.Errorf("got %d %v", a.status, a.body)
+				}
+				if _, err := c.Authenticate(t.Context(), admin); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	c.reopen()
+	if n := len(c.current.Load().users); n != 3+20 {
+		t.Errorf("%d users, want 23", n)
 	}
 }
 

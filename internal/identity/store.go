@@ -3,6 +3,7 @@ package identity
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -127,12 +128,16 @@ func (d *directory) encode() ([]byte, error) {
 		slices.SortFunc(grants, compareGrants)
 		f.Grants = append(f.Grants, grants...)
 	}
-	data, err := yaml.Marshal(f)
+	data, err := yaml.MarshalWithOptions(f, yaml.CustomMarshaler(quoted))
 	if err != nil {
 		return nil, fmt.Errorf("identity: encode users and projects: %w", err)
 	}
 	return data, nil
 }
+
+// quoted writes a text as a JSON string, which YAML reads too. The encoder's own choice of form breaks on some texts of
+// several lines, and a description that a client sends must never make the file unreadable.
+func quoted(text string) ([]byte, error) { return json.Marshal(text) }
 
 func compareGrants(a, b grant) int {
 	return strings.Compare(strings.Join([]string{a.UserID, string(a.Scope.Kind), a.Scope.ID, a.RoleID}, " "),

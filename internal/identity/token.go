@@ -192,27 +192,30 @@ func (e *Embedded) issue(userID string, s scope, how method, from *session) (str
 	return e.signer.encode(c), issued, nil
 }
 
-// revoke voids one token until it expires. The list of a user is bounded: when it is full, its older half is replaced
-// by voiding all tokens of this user that are as old as those.
+// revoke voids one token until it expires.
 func (e *Embedded) revoke(s *session) error {
 	return e.update(func(d *directory) error {
-		old := d.users[s.userID]
-		if old == nil {
-			return nil
+		if old := d.users[s.userID]; old != nil {
+			u := *old
+			u.revoke(s.claims, time.Now())
+			d.users[u.ID] = &u
 		}
-		u := *old
-		now := time.Now()
-		u.Revoked = slices.DeleteFunc(slices.Clone(u.Revoked), func(r revocation) bool { return !now.Before(r.Expires) })
-		u.Revoked = append(u.Revoked, revocation{AuditID: s.audit.String(), Issued: s.issued, Expires: s.expires})
-		if len(u.Revoked) > maxRevoked {
-			slices.SortFunc(u.Revoked, func(a, b revocation) int { return a.Issued.Compare(b.Issued) })
-			half := len(u.Revoked) / 2
-			u.voidTokensUntil(u.Revoked[half-1].Issued)
-			u.Revoked = u.Revoked[half:]
-		}
-		d.users[u.ID] = &u
 		return nil
 	})
+}
+
+// revoke adds the token to those that are void. The list is bounded: when it is full, its older half is replaced by
+// voiding all tokens of the user that are as old as those.
+func (u *user) revoke(c claims, now time.Time) {
+	u.Revoked = slices.DeleteFunc(slices.Clone(u.Revoked), func(r revocation) bool { return !now.Before(r.Expires) })
+	u.Revoked = append(u.Revoked, revocation{AuditID: c.audit.String(), Issued: c.issued, Expires: c.expires})
+	if len(u.Revoked) <= maxRevoked {
+		return
+	}
+	slices.SortFunc(u.Revoked, func(a, b revocation) int { return a.Issued.Compare(b.Issued) })
+	half := len(u.Revoked) / 2
+	u.voidTokensUntil(u.Revoked[half-1].Issued)
+	u.Revoked = u.Revoked[half:]
 }
 
 // voidTokensUntil voids the tokens that were issued at the time or before.

@@ -41,7 +41,8 @@ func ask(t testing.TB, text string, c *auth.Caller, target Target) bool {
 }
 
 func TestRuleLanguage(t *testing.T) {
-	caller := &auth.Caller{UserID: "u1", UserName: "ann", ProjectID: "p1", ProjectName: "blue", Roles: []string{"member", "reader"}}
+	caller := &auth.Caller{UserID: "u1", UserName: "ann", ProjectID: "p1", ProjectName: "blue",
+		Roles: []string{"member", "reader"}}
 	own := object{"project_id": "p1", "network:project_id": "p2", "shared": "true", "device_owner": "network:dhcp",
 		"user_id": "u1", "wanted": "MEMBER", "access": "shared", "router:external": "false"}
 	for text, want := range map[string]bool{
@@ -305,7 +306,8 @@ func TestPersonas(t *testing.T) {
 func TestForeignManagerCannotClaimNetworkDevices(t *testing.T) {
 	p := mustNew(t, nil)
 	manager := &auth.Caller{ProjectID: "other", Roles: []string{"manager", "member", "reader"}}
-	port := object{"project_id": "other", "network:project_id": "own", "network:shared": "true", "device_owner": "network:router_interface"}
+	port := object{"project_id": "other", "network:project_id": "own", "network:shared": "true",
+		"device_owner": "network:router_interface"}
 	for _, action := range []string{"create_port:device_owner", "update_port:device_owner"} {
 		if p.Allowed(manager, action, port) {
 			t.Errorf("%s is allowed", action)
@@ -399,7 +401,8 @@ func TestLoadOverrides(t *testing.T) {
 				t.Fatal(err)
 			}
 			p := mustNew(t, rules)
-			if p.Allowed(auth.System, "create_network", nil) || !p.Allowed(&auth.Caller{Roles: []string{"auditor"}}, "get_network", nil) {
+			auditor := &auth.Caller{Roles: []string{"auditor"}}
+			if p.Allowed(auth.System, "create_network", nil) || !p.Allowed(auditor, "get_network", nil) {
 				t.Error("the overrides are not in force")
 			}
 		})
@@ -411,7 +414,8 @@ func TestLoadOverrides(t *testing.T) {
 
 // FuzzParse looks for texts that make the compiler panic or the two ways of asking disagree.
 func FuzzParse(f *testing.F) {
-	for _, seed := range []string{"", "@", "not (role:a or 'b':%(c)s)", "field:a:b=~^(x|y)", "role:a and (((", "%(x)s:%(y)s%(z)s", "'", "a:%(", "))(("} {
+	for _, seed := range []string{"", "@", "not (role:a or 'b':%(c)s)", "field:a:b=~^(x|y)", "role:a and (((",
+		"%(x)s:%(y)s%(z)s", "'", "a:%(", "))(("} {
 		f.Add(seed)
 	}
 	caller := &auth.Caller{UserID: "u", ProjectID: "p", Roles: []string{"member"}}
