@@ -76,7 +76,7 @@ func (e *Embedded) Handler() http.Handler {
 
 // unroutable says why the mux has no handler: the path is unknown, or its method is.
 func unroutable(mux *http.ServeMux, r *http.Request) error {
-	for _, method := range [...]string{http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete} {
+	for _, method := range [...]string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 		other := r.Clone(r.Context())
 		other.Method = method
 		if _, pattern := mux.Handler(other); pattern != "" {
@@ -132,7 +132,8 @@ var statuses = map[fault.Kind]int{
 
 // refuse answers with an error in Keystone's form.
 func (e *Embedded) refuse(w http.ResponseWriter, r *http.Request, err error) {
-	status, message := http.StatusInternalServerError, "An unexpected error prevented the server from fulfilling your request."
+	status := http.StatusInternalServerError
+	message := "An unexpected error prevented the server from fulfilling your request."
 	if f := fault.As(err); f != nil {
 		status, message = statuses[f.Kind], f.Message
 	} else if errors.Is(err, errMethod) {
