@@ -15,6 +15,8 @@ type target[T any] struct {
 	c   *collection[T]
 	r   state.Reader
 	obj *T
+	// fields is what the collection's Fields returned; made when it is needed first.
+	fields func(obj *T, name string) (string, bool)
 }
 
 // Field implements policy.Target.
@@ -25,15 +27,18 @@ func (t *target[T]) Field(name string) (string, bool) {
 	if at := t.c.Resource.Attribute(name); at != nil {
 		return at.Text(t.obj), true
 	}
-	if t.c.Field != nil {
-		return t.c.Field(t.r, t.obj, name)
+	if t.c.Fields == nil {
+		return "", false
 	}
-	return "", false
+	if t.fields == nil {
+		t.fields = t.c.Fields(t.r)
+	}
+	return t.fields(t.obj, name)
 }
 
 // may asks the policy for one action.
 func (c *collection[T]) may(r state.Reader, caller *auth.Caller, action string, obj *T) bool {
-	return c.api.opts.Policy.Allowed(caller, action, &target[T]{c, r, obj})
+	return c.api.opts.Policy.Allowed(caller, action, &target[T]{c: c, r: r, obj: obj})
 }
 
 // demand is what a write asks of the policy: its action, and one for each attribute that is given and guarded.
@@ -108,7 +113,7 @@ func (g guard) demands(raw any) []string {
 
 // met says whether the caller may do all of it to obj.
 func (c *collection[T]) met(r state.Reader, caller *auth.Caller, d *demand, obj *T) bool {
-	t := &target[T]{c, r, obj}
+	t := &target[T]{c: c, r: r, obj: obj}
 	for _, action := range d.actions {
 		if !c.api.opts.Policy.Allowed(caller, action, t) {
 			return false

@@ -34,8 +34,9 @@ type Collection[T any] struct {
 	// Visible yields at least those objects that the default policy rules let a caller see who may not see all,
 	// each once. nil: all objects are looked at.
 	Visible func(r state.Reader, c *auth.Caller) iter.Seq[*T]
-	// Field gives policy rules what is not an attribute of the object, for instance network:project_id.
-	Field func(r state.Reader, obj *T, name string) (string, bool)
+	// Fields returns a function that gives policy rules what is not an attribute of the object, for instance
+	// network:project_id. It is asked about all objects of a list, and may remember what it has looked up.
+	Fields func(r state.Reader) func(obj *T, name string) (string, bool)
 	// Parent names the object to which a new one is to belong: the plural of its collection, and its id. A caller who
 	// may not create here is told that the parent does not exist if it may not see that either.
 	Parent func(obj *T) (plural, id string)

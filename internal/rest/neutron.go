@@ -56,11 +56,14 @@ func Subnets(rules Rules[model.Subnet]) Collection[model.Subnet] {
 		Visible: func(r state.Reader, c *auth.Caller) iter.Seq[*model.Subnet] {
 			return visibleMembers(r, c, state.SubnetsByProject, state.SubnetsByNetwork, visibleNetworks(r, c))
 		},
-		Field: func(r state.Reader, s *model.Subnet, name string) (string, bool) {
-			if name == "router:external" {
-				name = "network:router:external"
+		Fields: func(r state.Reader) func(*model.Subnet, string) (string, bool) {
+			network := networkFields(r)
+			return func(s *model.Subnet, name string) (string, bool) {
+				if name == "router:external" {
+					name = "network:router:external"
+				}
+				return network(s.NetworkID, name)
 			}
-			return networkField(r, s.NetworkID, name)
 		},
 		Parent: func(s *model.Subnet) (string, string) { return schema.Network.Plural, s.NetworkID },
 	}
@@ -82,8 +85,9 @@ func Ports(rules Rules[model.Port]) Collection[model.Port] {
 			return visibleMembers(r, c, state.PortsByProject, state.PortsByNetwork,
 				state.NetworksByProject.List(r, c.ProjectID))
 		},
-		Field: func(r state.Reader, p *model.Port, name string) (string, bool) {
-			return networkField(r, p.NetworkID, name)
+		Fields: func(r state.Reader) func(*model.Port, string) (string, bool) {
+			network := networkFields(r)
+			return func(p *model.Port, name string) (string, bool) { return network(p.NetworkID, name) }
 		},
 		Parent: func(p *model.Port) (string, string) { return schema.Network.Plural, p.NetworkID },
 	}
@@ -108,24 +112,28 @@ func visibleMembers[T any](r state.Reader, c *auth.Caller, byProject, byNetwork 
 	}
 }
 
-// networkField gives policy rules what they ask about the network of a subnet or port.
-func networkField(r state.Reader, id, name string) (string, bool) {
-	switch name {
-	case "network:project_id", "network:shared", "network:router:external":
-	default:
+// networkFields gives policy rules what they ask about the network of a subnet or port. It looks each network up once.
+func networkFields(r state.Reader) func(id, name string) (string, bool) {
+	known := map[string]*model.Network{}
+	return func(id, name string) (string, bool) {
+		n, ok := known[id]
+		if !ok {
+			n, _ = state.Networks.Get(r, id)
+			known[id] = n
+		}
+		if n == nil {
+			return "", false
+		}
+		switch name {
+		case "network:project_id":
+			return n.ProjectID, true
+		case "network:shared":
+			return strconv.FormatBool(n.Shared), true
+		case "network:router:external":
+			return strconv.FormatBool(n.External), true
+		}
 		return "", false
 	}
-	n, ok := state.Networks.Get(r, id)
-	if !ok {
-		return "", false
-	}
-	switch name {
-	case "network:project_id":
-		return n.ProjectID, true
-	case "network:shared":
-		return strconv.FormatBool(n.Shared), true
-	}
-	return strconv.FormatBool(n.External), true
 }
 
 // Agents is the collection of agents. decorate fills in what is not in the state: whether the host is connected.
