@@ -46,7 +46,7 @@ func (d *Driver) observeBridges(w Wanted) {
 	}
 	foreign := map[int]bool{} // bridges with a member that somebody else put there
 	for name, l := range d.links {
-		if l.Master != 0 && !formerPort.MatchString(name) && !strings.HasPrefix(l.Alias, TunnelMark) {
+		if l.Master != 0 && !portDevice.MatchString(name) && !strings.HasPrefix(l.Alias, TunnelMark) {
 			foreign[l.Master] = true
 		}
 	}

@@ -123,9 +123,13 @@ type memberState struct {
 	Quiet bool
 }
 
-// formerPort matches the devices of ports. A member of our bridges with such a name and without a document is the
-// device of a port that is gone (or not yet known), and must carry no traffic.
-var formerPort = regexp.MustCompile(`^tap[0-9a-f-]{11}$`)
+// portDevice and networkBridge match the names that devices of ports and bridges of networks have by convention. A port's
+// device in a network's bridge without a document is that of a port that is gone, or is not known yet, and must carry no
+// traffic. The bridge need not be wanted or marked: it may be an adopted one whose network has left the host.
+var (
+	portDevice    = regexp.MustCompile(`^tap[0-9a-f-]{11}$`)
+	networkBridge = regexp.MustCompile(`^brq[0-9a-f-]{11}$`)
+)
 
 // Observe reads the devices and prepares the steps of a pass.
 func (d *Driver) Observe(w Wanted) error {
@@ -159,10 +163,7 @@ func (d *Driver) observeMembers(w Wanted) {
 	for name, l := range d.links {
 		key := memberKey{name, l.Index}
 		bridge := d.names[l.Master]
-		if _, done := actual[key]; done || !formerPort.MatchString(name) || w.Untouched[bridge] {
-			continue
-		}
-		if _, known := d.bridges.Actual(bridge); known {
+		if _, done := actual[key]; !done && portDevice.MatchString(name) && networkBridge.MatchString(bridge) && !w.Untouched[bridge] {
 			actual[key] = d.memberState(l)
 		}
 	}
@@ -193,15 +194,24 @@ func (d *Driver) Index(name string) int {
 // Raced says whether a device went away during the pass, which is then to be repeated.
 func (d *Driver) Raced() bool { return d.raced }
 
-// DetachPorts takes the devices of former ports out of our bridges.
+// DetachPorts takes the devices of former ports out of the bridges.
 func (d *Driver) DetachPorts() {
 	for _, x := range d.members.Deletes(d.Now()) {
-		if err := d.Handle.SetMaster(x.Key.index, 0); err != nil && !netlinkx.Gone(err) {
+		if err := d.detach(x.Key.index); err != nil && !netlinkx.Gone(err) {
 			d.members.Failed(x.Key, fmt.Errorf("take %s out of %s: %w", x.Key.name, x.Actual.Bridge, err), d.Now())
 			continue
 		}
 		d.members.Deleted(x.Key)
 	}
+}
+
+// detach also puts the device down, and that first: a device that is up and in no bridge hands what the workload sends
+// to the host itself.
+func (d *Driver) detach(index int) error {
+	if err := d.Handle.SetDown(index); err != nil {
+		return err
+	}
+	return d.Handle.SetMaster(index, 0)
 }
 
 // AttachPorts makes the devices of ports that exist as they are wanted.
