@@ -106,7 +106,8 @@ func readClouds(dir string) (cloudsForm, error) {
 func openrc(c cloudsForm) string {
 	var b strings.Builder
 	b.WriteString("# Settings of the openstack command. Usage: source openrc [demo]\n")
-	b.WriteString("unset OS_CLOUD OS_AUTH_TYPE OS_TOKEN OS_USER_ID OS_PROJECT_ID OS_DOMAIN_ID OS_DOMAIN_NAME \\\n\tOS_SYSTEM_SCOPE\n")
+	b.WriteString("unset OS_CLOUD OS_AUTH_TYPE OS_TOKEN OS_USER_ID OS_PROJECT_ID OS_DOMAIN_ID OS_DOMAIN_NAME\n")
+	b.WriteString("unset OS_SYSTEM_SCOPE\n")
 	b.WriteString("case \"${1:-admin}\" in\n")
 	for _, account := range [...]string{"demo", "admin"} {
 		settings, ok := c.Clouds[account]
