@@ -61,8 +61,9 @@ func RunAgent(ctx context.Context, opts AgentOptions) error {
 		if err != nil {
 			return fmt.Errorf("starting the dhcp role: %w", err)
 		}
+		defer part.Close()
 		core.Parts = append(core.Parts, part)
-		core.Handlers["GET /v1/dhcp-log/{port}"] = part.LogHandler()
+		core.Handlers[dhcp.LogPattern] = part.LogHandler()
 	}
 	a, err := agent.New(core)
 	if err != nil {

@@ -130,6 +130,9 @@ func (s *server) openState(ctx context.Context) error {
 		return err
 	}
 	s.stack.Push("state", s.store.Close)
+	s.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "neutrino_commit_waiting", Help: "Requests that wait to be committed.",
+	}, func() float64 { return float64(s.store.Waiting()) }))
 	return nil
 }
 

@@ -23,8 +23,12 @@ import (
 	"github.com/goccy/go-yaml"
 )
 
-// binary builds the program once for all tests of a package.
+// binary is the program under test: the one that make has built (NEUTRINO_BIN), or one built here, once for all tests of
+// a package.
 var binary = sync.OnceValues(func() (string, error) {
+	if path := os.Getenv("NEUTRINO_BIN"); path != "" {
+		return path, nil
+	}
 	dir, err := os.MkdirTemp("", "neutrino-test")
 	if err != nil {
 		return "", err
@@ -49,7 +53,7 @@ func Binary(t testing.TB) string {
 
 // Clean removes the program that Binary built; packages call it at the end of TestMain.
 func Clean() {
-	if path, err := binary(); err == nil {
+	if path, err := binary(); err == nil && path != os.Getenv("NEUTRINO_BIN") {
 		_ = os.RemoveAll(filepath.Dir(path))
 	}
 }

@@ -3,7 +3,6 @@ package e2e
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -12,21 +11,6 @@ import (
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/test/cloud"
 )
-
-// TestTourEndsWell runs the tour as a newcomer does, and looks at its exit code and at what it leaves.
-func TestTourEndsWell(t *testing.T) {
-	dir := t.TempDir()
-	name := fmt.Sprintf("tour%d", os.Getpid())
-	begin := time.Now()
-	out, err := exec.Command(cloud.Binary(t), "lab", "run", "--once", "--name", name, "--dir", dir).CombinedOutput()
-	if err != nil {
-		t.Fatalf("the tour failed: %v\n%s", err, out)
-	}
-	t.Logf("the tour took %v", time.Since(begin))
-	if _, err := os.Stat("/run/neutrino/lab/" + name); !os.IsNotExist(err) {
-		t.Errorf("the lab has left its run directory: %v", err)
-	}
-}
 
 // TestNobodyNoticesThatAnAgentIsKilled: agents with kill -9 and started again, a ping at 100/s through it, none lost.
 func TestNobodyNoticesThatAnAgentIsKilled(t *testing.T) {

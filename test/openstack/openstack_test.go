@@ -101,7 +101,7 @@ func TestTheOpenstackCommandWorksUnmodified(t *testing.T) {
 	demo.refused("10.10.0.7", "port", "create", "vm2", "--network", "blue", "--fixed-ip", "ip-address=10.10.0.7")
 	demo.refused("127.0.0.0/8", "subnet", "create", "bad", "--network", "blue", "--subnet-range", "127.0.0.0/8")
 	demo.refused("blue", "network", "delete", "blue")
-	demo.refused("not authorized", "network", "create", "x", "--share")
+	demo.refused("disallowed by policy", "network", "create", "x", "--share")
 
 	var shown object
 	admin.json(&shown, "network", "show", network["id"].(string))
