@@ -48,8 +48,8 @@ type stepTime struct {
 }
 
 func (s *screen) introduce(cloudsFile string) {
-	fmt.Fprintf(s.out, "\nEvery step shows what you would type. The openstack commands want to know the lab's cloud first:\n")
-	fmt.Fprintf(s.out, "%s%s\n", indent, s.paint(cyan, "$ export OS_CLIENT_CONFIG_FILE="+cloudsFile))
+	fmt.Fprintf(s.out, "\nEvery step shows what you would type. For the openstack command, this comes first:\n")
+	fmt.Fprintf(s.out, "%s%s\n", indent, s.paint(cyan, "$ export OS_CLOUD=demo OS_CLIENT_CONFIG_FILE="+cloudsFile))
 }
 
 func (s *screen) begin(number int, title, why string) {

@@ -33,7 +33,7 @@ func steps() []step {
 		{"DHCP", "the four steps of a lease, as the DHCP server has seen them", showLease},
 		{"active", "a port is ACTIVE when its host's agent has wired it, not before", awaitActive},
 		{"ping", "from host to host, through the overlay", pingAcross},
-		{"wires", "what the agent of compute1 has told the kernel: no flooding, no learning needed", showWires},
+		{"wires", "what the agent of compute1 has told the kernel: which MAC is where, and who gets broadcasts", showWires},
 		{"healing", "somebody deletes the tunnel device of compute1 by hand", heal},
 	}
 }
@@ -398,10 +398,11 @@ func heal(ctx context.Context, t *tour) error {
 	}
 	defer done()
 	t.typed("neutrino lab exec%s %s -- ip link delete %s", t.nameFlag(), w.host, device.Name)
+	// The kernel tells the agent before it has answered us: the clock starts before the request.
+	began := time.Now()
 	if err := handle.LinkDel(device); err != nil {
 		return fmt.Errorf("deleting %s: %w", device.Name, err)
 	}
-	deleted := time.Now()
 	const firstSeq, interval = 1000, 2 * time.Millisecond // apart from the sequence numbers of the ping before
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -412,8 +413,16 @@ func heal(ctx context.Context, t *tour) error {
 			seen:     err.Error(), host: w.host,
 		}
 	}
-	t.say("the ping is answered again %s after the deletion: the agent has seen the drift and made %s anew",
-		short(answered.Sub(deleted)), device.Name)
+	anew, _, doneAnew, err := t.tunnel()
+	if err != nil {
+		return err
+	}
+	defer doneAnew()
+	if anew.Index == device.Index {
+		return &failure{expected: "a new " + device.Name, seen: "the old one", host: w.host}
+	}
+	t.say("the ping is answered again %s after the deletion began: the agent has seen the drift and made %s anew",
+		short(answered.Sub(began)), device.Name)
 	return nil
 }
 
@@ -422,5 +431,9 @@ func render(rows []table.Row) string {
 	t := table.NewWriter()
 	t.SetStyle(plainStyle())
 	t.AppendRows(rows)
-	return t.Render()
+	lines := strings.Split(t.Render(), "\n")
+	for i, line := range lines {
+		lines[i] = strings.TrimRight(line, " ")
+	}
+	return strings.Join(lines, "\n")
 }
