@@ -32,14 +32,14 @@ func TestMain(m *testing.M) {
 
 // world is a lab with a cloud in it, of its own for each test.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	lab    *lab.Lab
 	record *lab.Record
 	client *api.Client
 }
 
 // start makes a lab, which is removed when the test ends.
-func start(t *testing.T) *world {
+func start(t testing.TB) *world {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("a lab needs root")
