@@ -395,3 +395,20 @@ func BenchmarkCreatePort(b *testing.B) {
 		st.Must(w.CreatePort(st.Member, st.Body{"network_id": n.ID, "name": fmt.Sprint(i)}))(b)
 	}
 }
+
+func TestAddressesOfOnePortAreDifferent(t *testing.T) {
+	w := st.New(t, st.Options{})
+	n := st.Must(w.CreateNetwork(st.Member, st.Body{}))(t)
+	s := st.Must(w.CreateSubnet(st.Member, st.Body{"network_id": n.ID, "cidr": "10.0.0.0/29"}))(t)
+	for range 20 { // the start is random
+		p := st.Must(w.CreatePort(st.Member, st.Body{"network_id": n.ID, "fixed_ips": ips(s, s, "10.0.0.4", s, s)}))(t)
+		have := map[netip.Addr]bool{}
+		for _, f := range p.FixedIPs {
+			have[f.IP] = true
+		}
+		if len(have) != 5 {
+			t.Fatalf("the port has %v", p.FixedIPs)
+		}
+		st.Must(0, w.DeletePort(st.Member, p.ID))(t)
+	}
+}
