@@ -200,8 +200,8 @@ func TestAKilledTourLeavesNothingAfterDown(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		// Spread over the whole of it: up takes about two seconds, the tour as long again.
-		moment := time.Duration(2*i+1) * 2 * time.Second / time.Duration(rounds)
+		// Spread over the whole of it: up takes about a second, the tour as long again.
+		moment := time.Duration(2*i+1) * time.Second / time.Duration(rounds)
 		timer := time.AfterFunc(moment, func() { _ = cmd.Process.Kill() })
 		_ = cmd.Wait()
 		timer.Stop()
