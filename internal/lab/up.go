@@ -196,6 +196,9 @@ func (l *Lab) listen(ctx context.Context, what, recorded string, usual int) (*ne
 	const attempts = 100
 	var lastErr error
 	for port := usual; port < usual+attempts; port++ {
+		if port == southboundPort {
+			continue // free on the loopback, but known to people as that of the hosts
+		}
 		address := recorded
 		if address == "" {
 			address = fmt.Sprintf("127.0.0.1:%d", port)
