@@ -18,7 +18,8 @@ import (
 
 // Liveness knows which hosts are connected.
 type Liveness interface {
-	// Alive says whether the agent of the host is connected, and since when it is or is not. A zero time is unknown.
+	// Alive says whether the agent of the host is connected; where it is not, since is when it was last heard of. The
+	// zero time: not within living memory.
 	Alive(host string) (alive bool, since time.Time)
 }
 
