@@ -2,8 +2,8 @@
 // and as what, by what the host's agent has reported. Where a host cannot, it says why in a sentence that names the
 // thing that is missing.
 //
-// There is one mechanism, the Linux bridge. It knows no I/O: agents are objects of the state, and whether they are alive
-// is asked of a Liveness.
+// There is one mechanism, the Linux bridge. It knows no I/O: agents are objects of the state, and whether they are
+// alive is asked of a Liveness.
 package mech
 
 import (

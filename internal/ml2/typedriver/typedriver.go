@@ -1,8 +1,8 @@
 // Package typedriver gives segments to networks: a VNI, a VLAN of a physical network, or a whole physical network.
 //
 // Like package ipam it remembers nothing: a segment is taken when a network in the state has it (the index
-// state.NetworksBySegment), so segments cannot leak. The functions read a transaction; that the network with the segment
-// is stored in the same transaction makes the booking.
+// state.NetworksBySegment), so segments cannot leak. The functions read a transaction; that the network with the
+// segment is stored in the same transaction makes the booking.
 //
 // Manager.Provider completes a segment that an administrator asked for, Manager.Tenant picks one for a network without
 // provider attributes, Manager.MaxMTU says what the segment carries.
@@ -143,7 +143,8 @@ func (m *Manager) Tenant(r state.Reader) (model.Segment, error) {
 }
 
 // Provider completes the segment that was asked for: its type is required, what else is zero is picked where the type
-// has it. The faults are InvalidInput (400), FlatNetworkInUse, VlanIdInUse, TunnelIdInUse (409), NoNetworkAvailable (503).
+// has it. The faults are InvalidInput (400), FlatNetworkInUse, VlanIdInUse, TunnelIdInUse (409), NoNetworkAvailable
+// (503).
 func (m *Manager) Provider(r state.Reader, want model.Segment) (model.Segment, error) {
 	var err error
 	switch want.NetworkType {
@@ -248,8 +249,8 @@ func (m *Manager) anyVLAN(r state.Reader, physical []string) (model.Segment, boo
 	return model.Segment{}, false
 }
 
-// free returns an id of the ranges that no network has: the first one from a random one on. It looks at no more ids than
-// there are networks, and one.
+// free returns an id of the ranges that no network has: the first one from a random one on. It looks at no more ids
+// than there are networks, and one.
 func (m *Manager) free(r state.Reader, t model.NetworkType, physical string, ranges []Range) (int, bool) {
 	total := 0
 	for _, x := range ranges {

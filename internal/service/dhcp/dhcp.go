@@ -1,9 +1,9 @@
 // Package dhcp decides which hosts serve a network with DHCP, and gives each of them its port on the network.
 //
-// A network is to be served when it has a subnet with DHCP. A served network has, for each serving host, a DHCPBinding
-// and a port of the device owner network:dhcp that is bound to the host and has an address in each of these subnets; the
-// host's view of the state follows from them. Ensure makes it so, whatever was there before: it is called when something
-// changed that may matter, and changes nothing when all is right. Package scheduler calls it.
+// A network is to be served when it has a subnet with DHCP. A served network has, for each serving host, a
+// DHCPBinding and a port of the device owner network:dhcp that is bound to the host and has an address in each of
+// these subnets; the host's view of the state follows from them. Ensure makes it so, whatever was there before: it is
+// called when something changed that may matter, and changes nothing when all is right. Package scheduler calls it.
 package dhcp
 
 import (

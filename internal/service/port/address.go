@@ -62,9 +62,9 @@ func (a *addresses) any() ([]model.FixedIP, error) {
 	return a.automatic(ips, nil)
 }
 
-// wanted finds the addresses for a list of wishes, each an address, a subnet, or both. What the port has already (old is
-// the port as stored, nil for a new one) stays, where a wish is for it. An empty list is granted: no addresses, but for
-// those that an old port has made itself.
+// wanted finds the addresses for a list of wishes, each an address, a subnet, or both. What the port has already (old
+// is the port as stored, nil for a new one) stays, where a wish is for it. An empty list is granted: no addresses,
+// but for those that an old port has made itself.
 func (a *addresses) wanted(wishes []model.FixedIP, old *model.Port) ([]model.FixedIP, error) {
 	var had []model.FixedIP
 	if old != nil {

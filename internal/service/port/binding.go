@@ -15,8 +15,8 @@ func (s *Rules) bind(r state.Reader, p *model.Port, live mech.Liveness) {
 	p.Wired = false
 }
 
-// Rebind tries again to bind the ports whose binding to the host has failed. The host counts as alive: it is called when
-// its agent has just said what it can do.
+// Rebind tries again to bind the ports whose binding to the host has failed. The host counts as alive: it is called
+// when its agent has just said what it can do.
 func (s *Rules) Rebind(tx *state.Tx, host string) {
 	var failed []*model.Port
 	for p := range state.PortsByFailedHost.List(tx, host) {

@@ -1,7 +1,7 @@
 // Package port holds the rules of ports: their MAC, their addresses, the host that they are bound to, and their status.
 //
-// Who may do something is asked of the policy before. The rules run in a transaction, store what they make, and return a
-// *fault.Error, after which the transaction is dropped.
+// Who may do something is asked of the policy before. The rules run in a transaction, store what they make, and
+// return a *fault.Error, after which the transaction is dropped.
 //
 // Read in this order:
 //   - port.go: create, update, delete, as the API asks for them.

@@ -30,9 +30,9 @@ type Status struct {
 // maxReason bounds what a host can make the state hold.
 const maxReason = 512
 
-// Report enters what the agent of a host has reported. Only what concerns a port that is bound to the host, or that the
-// host serves with DHCP, counts; the rest is passed over, as are reports that are no news. One call should bring no more
-// statuses than a commit can hold changes.
+// Report enters what the agent of a host has reported. Only what concerns a port that is bound to the host, or that
+// the host serves with DHCP, counts; the rest is passed over, as are reports that are no news. One call should bring
+// no more statuses than a commit can hold changes.
 //
 // It understands port/<id>, dhcp-host/<port id>, and dhcp-network/<network id>, which is shown on the port of the DHCP
 // server.

@@ -1,8 +1,8 @@
 // Package subnet holds the rules of subnets: which blocks of addresses there may be on a network, their gateway, pools
 // and IPv6 modes, and what happens to the ports' addresses when a subnet comes or goes.
 //
-// Who may do something is asked of the policy before. The rules run in a transaction, store what they make, and return a
-// *fault.Error, after which the transaction is dropped. validate.go has the checks that need no state.
+// Who may do something is asked of the policy before. The rules run in a transaction, store what they make, and
+// return a *fault.Error, after which the transaction is dropped. validate.go has the checks that need no state.
 package subnet
 
 import (
@@ -21,8 +21,8 @@ import (
 // Rules are the rules of subnets. The zero value is ready.
 type Rules struct{}
 
-// Create completes the subnet (gateway, pools), stores it, enters it in its network, and gives the network's ports their
-// addresses where these follow from the MAC.
+// Create completes the subnet (gateway, pools), stores it, enters it in its network, and gives the network's ports
+// their addresses where these follow from the MAC.
 func (Rules) Create(tx *state.Tx, c *auth.Caller, s *model.Subnet, given schema.Given) error {
 	n, err := network.Find(tx, c, s.NetworkID)
 	if err != nil {
