@@ -65,6 +65,9 @@ func (e *statusError) Error() string { return e.message }
 // errUnauthorized is answered like the Keystone middleware does.
 var errUnauthorized = errors.New("the request you have made requires authentication")
 
+// errNotServed says that the request could not be looked at, and may be repeated.
+var errNotServed = errors.New("the service is unavailable at present")
+
 // statuses are the status codes of the kinds of faults.
 var statuses = map[fault.Kind]int{
 	fault.Invalid:      http.StatusBadRequest,
@@ -93,6 +96,10 @@ func (q *request) fail(err error) {
 		q.unauthorized()
 	case errors.As(err, &s):
 		q.fault(s.status, s.typ, s.message, "")
+	case errors.Is(err, errNotServed):
+		q.api.opts.Logger.Warn("API request not served", "request_id", q.id, "error", err)
+		q.w.Header().Set("Retry-After", "1")
+		q.fault(http.StatusServiceUnavailable, "ServiceUnavailable", "The service is unavailable at present.", "")
 	case f != nil:
 		status := statuses[f.Kind]
 		if status == http.StatusServiceUnavailable {

@@ -16,8 +16,8 @@ import (
 	"github.com/neutrino-net/neutrino/internal/state"
 )
 
-// Authenticator finds out who calls. An error that is a fault of kind Unavailable is answered with 503, any other with
-// 401. The token may be empty.
+// Authenticator finds out who calls. The token may be empty. A *fault.Error is answered with 401, unless it is of kind
+// Unavailable; that and any other error mean that the caller could not be looked up, and are answered with 503.
 type Authenticator interface {
 	Authenticate(ctx context.Context, token string) (*auth.Caller, error)
 }

@@ -28,8 +28,8 @@ type Collection[T any] struct {
 	Table    *state.Table[T]     // required
 	Rules    Rules[T]            // required where the resource may be changed
 	Clone    func(*T) *T         // required
-	// Indexes are used for filters instead of looking at all objects. The keys are names of attributes, in order of
-	// preference; the keys of the index are the attribute's text.
+	// Indexes are used for filters instead of looking at all objects, the first that fits. The keys of an index are the
+	// text of the attribute that the filter is on.
 	Indexes []Indexed[T]
 	// Visible yields at least those objects that the default policy rules let a caller see who may not see all,
 	// each once. nil: all objects are looked at.

@@ -17,9 +17,14 @@ import (
 
 	"github.com/neutrino-net/neutrino/internal/auth"
 	"github.com/neutrino-net/neutrino/internal/fault"
+	"github.com/neutrino-net/neutrino/internal/ml2/typedriver"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/policy"
 	"github.com/neutrino-net/neutrino/internal/schema"
+	"github.com/neutrino-net/neutrino/internal/service/agent"
+	"github.com/neutrino-net/neutrino/internal/service/network"
+	"github.com/neutrino-net/neutrino/internal/service/port"
+	"github.com/neutrino-net/neutrino/internal/service/subnet"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
 
@@ -93,13 +98,16 @@ const (
 type callers map[string]*auth.Caller
 
 func (c callers) Authenticate(_ context.Context, token string) (*auth.Caller, error) {
-	if token == "unreachable" {
+	switch token {
+	case "unreachable":
 		return nil, fault.New(fault.Unavailable, "ServiceUnavailable", "keystone is away")
+	case "broken":
+		return nil, errors.New("a file is gone")
 	}
 	if caller := c[token]; caller != nil {
 		return caller, nil
 	}
-	return nil, errors.New("no such token")
+	return nil, fault.New(fault.Unauthorized, "Unauthorized", "no such token")
 }
 
 func testCallers() callers {
@@ -122,6 +130,7 @@ type fixture struct {
 	log     *memoryLog
 	metrics *prometheus.Registry
 	logged  *lockedBuffer
+	answers [6]int // to random requests, by the first digit of their status
 }
 
 type lockedBuffer struct {
@@ -141,7 +150,41 @@ func (l *lockedBuffer) String() string {
 	return l.b.String()
 }
 
+// ruleSet has the rules of all collections.
+type ruleSet struct {
+	networks Rules[model.Network]
+	subnets  Rules[model.Subnet]
+	ports    Rules[model.Port]
+	agents   Rules[model.Agent]
+}
+
+// simpleRules store what they are given.
+func simpleRules() ruleSet {
+	return ruleSet{
+		networks: storing[model.Network]{table: state.Networks},
+		subnets:  storing[model.Subnet]{state.Subnets, func(s *model.Subnet) string { return s.NetworkID }},
+		ports:    storing[model.Port]{state.Ports, func(p *model.Port) string { return p.NetworkID }},
+		agents:   storing[model.Agent]{table: state.Agents},
+	}
+}
+
+// realRules are those of the product.
+func realRules(t testing.TB) ruleSet {
+	types, err := typedriver.New(typedriver.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ports := port.New(port.Options{})
+	return ruleSet{network.New(types), subnet.Rules{}, ports, agent.New(ports, nil)}
+}
+
+// newFixture has an API with simple rules.
 func newFixture(t testing.TB, change ...func(*Options)) *fixture {
+	t.Helper()
+	return newFixtureWith(t, simpleRules(), change...)
+}
+
+func newFixtureWith(t testing.TB, rulesFor ruleSet, change ...func(*Options)) *fixture {
 	t.Helper()
 	f := &fixture{t: t, log: &memoryLog{}, metrics: prometheus.NewRegistry(), logged: &lockedBuffer{}}
 	logger := slog.New(slog.NewTextHandler(f.logged, nil))
@@ -164,16 +207,16 @@ func newFixture(t testing.TB, change ...func(*Options)) *fixture {
 	if f.api, err = New(o); err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(
-		Register(f.api, Networks(storing[model.Network]{table: state.Networks})),
-		Register(f.api, Subnets(storing[model.Subnet]{state.Subnets, func(s *model.Subnet) string { return s.NetworkID }})),
-		Register(f.api, Ports(storing[model.Port]{state.Ports, func(p *model.Port) string { return p.NetworkID }})),
-		Register(f.api, Agents(storing[model.Agent]{table: state.Agents}, func(a *model.Agent) *model.Agent {
-			c := a.Clone()
-			c.Alive = a.Host == "compute1"
-			return c
-		})),
-	); err != nil {
+	decorate := func(a *model.Agent) *model.Agent {
+		c := a.Clone()
+		c.Alive = a.Host == "compute1"
+		return c
+	}
+	err = errors.Join(
+		Register(f.api, Networks(rulesFor.networks)), Register(f.api, Subnets(rulesFor.subnets)),
+		Register(f.api, Ports(rulesFor.ports)), Register(f.api, Agents(rulesFor.agents, decorate)),
+	)
+	if err != nil {
 		t.Fatal(err)
 	}
 	f.handler = f.api.Handler()
@@ -185,6 +228,12 @@ type response struct {
 	*http.Response
 	raw  []byte
 	body map[string]any
+}
+
+func (r *response) errorType() string {
+	e, _ := r.body["NeutronError"].(map[string]any)
+	typ, _ := e["type"].(string)
+	return typ
 }
 
 // do sends a request. body is a JSON text, or empty.

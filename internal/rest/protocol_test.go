@@ -123,9 +123,11 @@ func TestWhoHasNoValidTokenIsTold401(t *testing.T) {
 			}
 		}
 	}
-	res := f.must(503, "unreachable", "GET", "/v2.0/networks", "")
-	if res.Header.Get("Retry-After") == "" {
-		t.Error("503 without Retry-After")
+	for _, token := range []string{"unreachable", "broken"} {
+		res := f.must(503, token, "GET", "/v2.0/networks", "")
+		if res.Header.Get("Retry-After") == "" || strings.Contains(string(res.raw), "file") {
+			t.Errorf("503: %v %s", res.Header, res.raw)
+		}
 	}
 }
 

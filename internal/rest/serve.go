@@ -1,8 +1,6 @@
 package rest
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -120,17 +118,17 @@ func notServed() error {
 	return fault.New(fault.NotFound, "HTTPNotFound", "The resource could not be found.")
 }
 
-// authenticate finds out who calls.
+// authenticate finds out who calls. Whatever goes wrong while doing so, nobody is let through.
 func (q *request) authenticate() error {
 	caller, err := q.api.opts.Authenticator.Authenticate(q.Context(), q.Header.Get("X-Auth-Token"))
 	switch f := fault.As(err); {
 	case err == nil && caller != nil:
 		q.caller = caller
 		return nil
-	case f != nil && f.Kind == fault.Unavailable, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return fmt.Errorf("%w: authenticating: %w", state.ErrUnavailable, err)
+	case err == nil, f != nil && f.Kind != fault.Unavailable:
+		return errUnauthorized
 	}
-	return errUnauthorized
+	return fmt.Errorf("%w: authenticating: %w", errNotServed, err)
 }
 
 // canonical removes what may follow the path of a collection or an object: a slash, and ".json". A tag keeps all its
