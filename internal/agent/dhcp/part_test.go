@@ -337,6 +337,25 @@ func TestChangesOfHostsNeedNoRestart(t *testing.T) {
 	}
 }
 
+// dnsmasq 2.90 crashes when it reads a hosts file again from which a line with a set:TAG is gone, if that host has a lease.
+func TestHostsThatComeAndGoDoNotEndTheServer(t *testing.T) {
+	h := newHost(t)
+	h.hosts = nil
+	h.start()
+	pid := h.pid()
+	for n := 10; n < 22; n++ {
+		c := h.client(n, "")
+		h.hosts = []*sb.DhcpHost{c}
+		h.apply(h.documents()...)
+		h.workload(c.GetMac()).ask()
+		h.hosts = nil
+		h.apply(h.documents()...)
+	}
+	if h.pid() != pid || h.drift("process") != 0 {
+		t.Errorf("dnsmasq ended while hosts came and went: process %d became %d, %v repaired", pid, h.pid(), h.drift("process"))
+	}
+}
+
 func TestAServerThatWasMovedRefusesNobody(t *testing.T) {
 	h := newHost(t)
 	h.start()

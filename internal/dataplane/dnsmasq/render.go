@@ -132,7 +132,8 @@ func (s Subnet) rangeText() string {
 	return fmt.Sprintf("dhcp-range=set:%s,%s,static,%s,%ds", s.tag(), s.Prefix.Addr(), mask, lease)
 }
 
-// hosts has a line for each host, and another one for each further IPv4 address, since a line can hold only one.
+// hosts has a line for each host, and another one for each further IPv4 address, since a line can hold only one. It sets
+// no tags: dnsmasq 2.90 crashes when a tagged line of a host with a lease is gone from the file that it reads again.
 func (c Config) hosts() []byte {
 	var b bytes.Buffer
 	for _, h := range c.Hosts {
@@ -144,7 +145,7 @@ func (c Config) hosts() []byte {
 				v6 = append(v6, a)
 			}
 		}
-		fmt.Fprintf(&b, "%s,set:port-%s", h.MAC, h.ID)
+		b.WriteString(h.MAC.String())
 		if len(v4) > 0 {
 			fmt.Fprintf(&b, ",%s", v4[0])
 		}
@@ -153,7 +154,7 @@ func (c Config) hosts() []byte {
 		}
 		fmt.Fprintf(&b, ",%s\n", h.Name)
 		for _, a := range v4[min(1, len(v4)):] {
-			fmt.Fprintf(&b, "%s,set:port-%s,%s,%s\n", h.MAC, h.ID, a, h.Name)
+			fmt.Fprintf(&b, "%s,%s,%s\n", h.MAC, a, h.Name)
 		}
 	}
 	return b.Bytes()
