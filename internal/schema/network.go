@@ -25,6 +25,7 @@ var Network = (&Resource[model.Network]{
 	Name: "network", Plural: "networks", Kind: "Network",
 	Operations: CanCreate | CanUpdate | CanDelete | CanBulk,
 	Tagged:     true,
+	Quota:      "network",
 	Virtual:    tagFilters(networkMeta, map[string]func(*model.Network, string) bool{}),
 	Attributes: slices.Concat(
 		identity(networkMeta),

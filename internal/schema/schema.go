@@ -90,6 +90,18 @@ type Resource[T any] struct {
 	Virtual map[string]func(obj *T, value string) bool
 	// Tagged says that the resource has tags, and with them the tag filters and sub-resources.
 	Tagged bool
+	// Path is the collection's path below /v2.0. Default: "/" and Plural. Of a sub-collection (see Below) it is the part
+	// that follows the parent's id.
+	Path string
+	// Below makes a sub-collection: it is the path of the collection whose objects are the parents. With Below
+	// "/floatingips" and Path "/port_forwardings" the objects are at /floatingips/{id}/port_forwardings/{id}.
+	Below string
+	// Policy is the stem of the policy actions, as in create_<stem>. Default: Name.
+	Policy string
+	// Quota is the name of the limit on how many a project may have, for instance "port". Empty: there is none.
+	Quota string
+	// ListOnly says that objects are listed but have no path of their own.
+	ListOnly bool
 
 	byName map[string]*Attribute[T]
 }
@@ -121,6 +133,12 @@ func (r *Resource[T]) Attribute(name string) *Attribute[T] { return r.byName[nam
 
 // ready finishes a declaration.
 func (r *Resource[T]) ready() *Resource[T] {
+	if r.Path == "" {
+		r.Path = "/" + r.Plural
+	}
+	if r.Policy == "" {
+		r.Policy = r.Name
+	}
 	r.byName = make(map[string]*Attribute[T], len(r.Attributes))
 	for _, a := range r.Attributes {
 		if r.byName[a.Name] != nil {

@@ -23,6 +23,7 @@ var Subnet = (&Resource[model.Subnet]{
 	Name: "subnet", Plural: "subnets", Kind: "Subnet",
 	Operations: CanCreate | CanUpdate | CanDelete | CanBulk,
 	Tagged:     true,
+	Quota:      "subnet",
 	Virtual:    tagFilters(subnetMeta, map[string]func(*model.Subnet, string) bool{}),
 	Attributes: slices.Concat(
 		identity(subnetMeta),

@@ -93,6 +93,17 @@ func checkPorts(t *rapid.T, r state.Reader, want map[string]*model.Port) {
 	if n := state.Ports.Len(r); n != len(want) {
 		t.Fatalf("the table says it has %d ports, want %d", n, len(want))
 	}
+	for _, project := range []string{"p1", "p2"} {
+		owned := 0
+		for _, p := range want {
+			if p.ProjectID == project {
+				owned++
+			}
+		}
+		if n := state.Ports.Count(r, project); n != owned {
+			t.Fatalf("the table says that %s owns %d ports, want %d", project, n, owned)
+		}
+	}
 	for id, p := range want {
 		if got, ok := state.Ports.Get(r, id); !ok || got != p && cmp.Diff(got, p, netipCompare) != "" {
 			t.Fatalf("port %s is %v, want %v", id, got, p)

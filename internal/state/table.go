@@ -21,6 +21,7 @@ type Reader interface {
 type Table[T any] struct {
 	kind    string
 	slot    int
+	counts  int // the slot of the number of objects of each project
 	indexes []*Index[T]
 	meta    func(*T) *model.Meta
 }
@@ -52,7 +53,8 @@ func newTable[T any, P interface {
 	model.Object
 }](kind string) *Table[T] {
 	t := &Table[T]{kind: kind, slot: catalog.slots, meta: func(o *T) *model.Meta { return P(o).GetMeta() }}
-	catalog.slots++
+	t.counts = catalog.slots + 1
+	catalog.slots += 2
 	catalog.tables = append(catalog.tables, t)
 	if catalog.byKind == nil {
 		catalog.byKind = map[string]anyTable{}
@@ -90,6 +92,27 @@ func (t *Table[T]) All(r Reader) iter.Seq[*T] {
 
 // Len returns the number of objects.
 func (t *Table[T]) Len(r Reader) int { return r.tree(t.slot).Len() }
+
+// Count returns how many objects the project owns. It is as quick as Get: the number is kept, not counted.
+func (t *Table[T]) Count(r Reader, projectID string) int {
+	n, _, ok := r.tree(t.counts).Get([]byte(projectID))
+	if !ok {
+		return 0
+	}
+	return n.(int)
+}
+
+// count changes the number of objects that the project owns.
+func (t *Table[T]) count(tx *Tx, projectID string, by int) {
+	if projectID == "" {
+		return
+	}
+	if n := t.Count(tx, projectID) + by; n > 0 {
+		tx.txn(t.counts).Insert([]byte(projectID), n)
+	} else {
+		tx.txn(t.counts).Delete([]byte(projectID))
+	}
+}
 
 // Put inserts or replaces an object. It sets the revision number and the time of the change, and for a new object the
 // time of its creation; the caller must not change the object any more.
@@ -191,6 +214,12 @@ func (t *Table[T]) put(tx *Tx, obj any) any {
 	o := obj.(*T)
 	id := t.meta(o).ID
 	old, had := tx.txn(t.slot).Insert([]byte(id), obj)
+	if owner := t.meta(o).ProjectID; !had {
+		t.count(tx, owner, 1)
+	} else if before := t.meta(old.(*T)).ProjectID; before != owner {
+		t.count(tx, before, -1)
+		t.count(tx, owner, 1)
+	}
 	for _, ix := range t.indexes {
 		keys := ix.keys(o)
 		if had {
@@ -210,6 +239,7 @@ func (t *Table[T]) remove(tx *Tx, id string) any {
 	if !had {
 		return nil
 	}
+	t.count(tx, t.meta(old.(*T)).ProjectID, -1)
 	for _, ix := range t.indexes {
 		for _, k := range ix.keys(old.(*T)) {
 			tx.txn(ix.slot).Delete(indexKey(k, id))
