@@ -190,6 +190,9 @@ func (r *Resource[T]) Decode(obj *T, body map[string]any, op Op) (Given, error) 
 			continue
 		}
 		if err := a.set(obj, raw); err != nil {
+			if f := fault.As(err); f != nil {
+				return nil, f // of a type that clients know the attribute by
+			}
 			return nil, fault.Input(a.Name, "%s", err)
 		}
 		given[a.Name] = true
