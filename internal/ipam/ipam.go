@@ -7,6 +7,7 @@
 // Read in this order:
 //   - pool.go: which addresses a subnet may give: the usable range, the default pools, the check of given pools.
 //   - ipam.go: Check says whether a port may have an address, Claim also whether it is free, Allocate finds a free one.
+//   - carve.go: blocks of addresses as sets, and which block of a subnet pool is free.
 //   - eui64.go: subnets whose addresses follow from the MAC of the port (SLAAC and stateless DHCPv6).
 package ipam
 

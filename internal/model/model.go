@@ -113,9 +113,19 @@ type Subnet struct {
 	DNSNameservers  []netip.Addr     `json:"dns_nameservers,omitempty"`
 	HostRoutes      []HostRoute      `json:"host_routes,omitempty"`
 	// IPv6RAMode and IPv6AddressMode are "", "slaac", "dhcpv6-stateful" or "dhcpv6-stateless".
-	IPv6RAMode      string   `json:"ipv6_ra_mode,omitempty"`
-	IPv6AddressMode string   `json:"ipv6_address_mode,omitempty"`
-	ServiceTypes    []string `json:"service_types,omitempty"`
+	IPv6RAMode      string `json:"ipv6_ra_mode,omitempty"`
+	IPv6AddressMode string `json:"ipv6_address_mode,omitempty"`
+	// ServiceTypes are beginnings of device owners: only ports of these get addresses here. Empty: all ports.
+	ServiceTypes []string `json:"service_types,omitempty"`
+	// SubnetPoolID is the pool that the block was carved from, SegmentID the segment of a routed network where the
+	// addresses can be reached; empty where there is none.
+	SubnetPoolID string `json:"subnetpool_id,omitempty"`
+	SegmentID    string `json:"segment_id,omitempty"`
+	// DNSPublishFixedIP says that addresses of the subnet may be published in an external DNS.
+	DNSPublishFixedIP bool `json:"dns_publish_fixed_ip,omitempty"`
+	// PrefixLen and UseDefaultPool are wishes of the request that makes the subnet; they are not kept.
+	PrefixLen      int  `json:"-"`
+	UseDefaultPool bool `json:"-"`
 }
 
 // Clone returns a deep copy.

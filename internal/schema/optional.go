@@ -1,0 +1,61 @@
+package schema
+
+import (
+	"net/netip"
+	"strconv"
+)
+
+// optional accepts and shows null for what is not set at all, where the zero value means something else.
+func optional[V any](inner codec[V]) codec[*V] {
+	return codec[*V]{
+		typ: inner.typ,
+		parse: func(raw any) (*V, error) {
+			if raw == nil {
+				return nil, nil
+			}
+			v, err := inner.parse(raw)
+			if err != nil {
+				return nil, err
+			}
+			return &v, nil
+		},
+		append: func(b []byte, v *V) []byte {
+			if v == nil {
+				return append(b, "null"...)
+			}
+			return inner.append(b, *v)
+		},
+		text: func(v *V) string {
+			if v == nil {
+				return ""
+			}
+			return inner.text(*v)
+		},
+		compare: func(a, b *V) int {
+			switch {
+			case a == nil && b == nil:
+				return 0
+			case a == nil:
+				return -1
+			case b == nil:
+				return 1
+			}
+			return inner.compare(*a, *b)
+		},
+	}
+}
+
+// numeral is an integer that is shown as a string: so the networking API spells the prefix lengths of subnet pools.
+func numeral(least, most int) codec[int] {
+	c := integer(least, most)
+	c.append = func(b []byte, v int) []byte { return append(strconv.AppendInt(append(b, '"'), int64(v), 10), '"') }
+	return c
+}
+
+// prefixes is a list of address blocks. They may overlap: the rules make them compact.
+func prefixes(most int) codec[[]netip.Prefix] {
+	return list(most, prefix())
+}
+
+// ParsePrefixes validates the value of the member "prefixes" in the body of an action on a subnet pool.
+func ParsePrefixes(raw any) ([]netip.Prefix, error) { return prefixes(maxPrefixes).parse(raw) }
