@@ -16,6 +16,7 @@ export CGO_ENABLED = 0
 TEST_FLAGS ?= -p 2 -timeout 10m
 
 build: ## build bin/neutrino
+	@command -v $(GO) >/dev/null || { echo "make build: needs Go (see go.mod for the version): https://go.dev/dl/"; exit 1; }
 	$(GO) build -trimpath -buildvcs=false -ldflags "-s -w -X $(MODULE)/internal/cli.version=$(VERSION)" -o bin/neutrino ./cmd/neutrino
 
 lab: ## build, bring up a cloud of four hosts on this machine, and walk through what it can do (root)
@@ -30,17 +31,19 @@ test: ## all tests (root; installs what they need)
 	NEUTRINO_BIN=$(CURDIR)/bin/neutrino $(GO) test $(TEST_FLAGS) ./... || { echo "make test: FAILED"; exit 1; }
 	@echo "make test: all tests passed"
 
-bench: ## the benchmarks: each one prints what it measured and the bound that it has to keep (root)
+bench: ## the benchmarks: each one prints what it measured, and fails when it does not keep its bound (root)
 	@tools/require test
 	@$(MAKE) --no-print-directory build
-	NEUTRINO_BIN=$(CURDIR)/bin/neutrino NEUTRINO_BENCH=1 \
-		$(GO) test -p 1 -timeout 60m -count 1 -run '^(TestBench|Benchmark)' -bench . -benchtime 2s ./test/... ./internal/...
+	NEUTRINO_BIN=$(CURDIR)/bin/neutrino \
+		$(GO) test -p 1 -timeout 60m -count 1 -run '^$$' -bench . -benchtime 2s ./test/bench ./test/e2e
 
-soak: ## the fault tests with many more rounds: kills at random moments (root; takes long)
+soak: ## the long runs: kills at random moments, a minute without the server, fuzzing (root; takes about two hours)
 	@tools/require test
 	@$(MAKE) --no-print-directory build
-	NEUTRINO_BIN=$(CURDIR)/bin/neutrino NEUTRINO_KILL_ROUNDS=$${NEUTRINO_KILL_ROUNDS:-500} \
-		$(GO) test -p 1 -timeout 6h -count 1 -v -run 'Kill' ./internal/lab/ ./test/...
+	NEUTRINO_BIN=$(CURDIR)/bin/neutrino NEUTRINO_SOAK=1 NEUTRINO_KILL_ROUNDS=$${NEUTRINO_KILL_ROUNDS:-500} \
+		$(GO) test -p 1 -timeout 6h -count 1 -v -run 'Kill|HostsGoOn' ./internal/lab/ ./test/...
+	$(GO) test -run '^$$' -fuzz FuzzRequest -fuzztime $${NEUTRINO_FUZZ_TIME:-30m} ./internal/rest
+	$(GO) test -run '^$$' -fuzz Fuzz -fuzztime $${NEUTRINO_FUZZ_TIME:-30m} ./internal/policy
 
 lint: ## the linters (the first run builds them: about 5 minutes)
 	$(GO) tool -modfile=tools/go.mod golangci-lint run --config tools/golangci.yml ./...

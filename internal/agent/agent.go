@@ -99,7 +99,7 @@ func New(options Options) (*Agent, error) {
 	if options.SocketPath == "" {
 		options.SocketPath = DefaultSocket
 	}
-	if err := os.MkdirAll(options.DataDir, 0o700); err != nil {
+	if err := makeDataDir(options.DataDir); err != nil {
 		return nil, fmt.Errorf("make the agent's data directory: %w", err)
 	}
 	a := &Agent{
@@ -125,6 +125,22 @@ func New(options Options) (*Agent, error) {
 		a.setView(view)
 	}
 	return a, nil
+}
+
+// makeDataDir makes the directory so that other users can pass through it, and see nothing: dnsmasq, which gives up root,
+// has its files below. Whatever is secret has a mode of its own.
+func makeDataDir(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	return os.Chmod(dir, info.Mode().Perm()|0o111)
 }
 
 func (a *Agent) cachePath() string { return filepath.Join(a.options.DataDir, "view.cache") }

@@ -9,9 +9,12 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
 	"github.com/neutrino-net/neutrino/internal/agent"
 	"github.com/neutrino-net/neutrino/internal/agent/dhcp"
 	"github.com/neutrino-net/neutrino/internal/agent/l2"
+	"github.com/neutrino-net/neutrino/internal/lifecycle"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/reconcile"
 	"github.com/neutrino-net/neutrino/internal/southbound/client"
@@ -28,6 +31,7 @@ type AgentOptions struct {
 	TunnelIP       netip.Addr // the zero Addr: the address from which the server is reached
 	BridgeMappings map[string]string
 	Socket         string
+	Metrics        string // host:port; empty: none
 	Version        string
 	Logger         *slog.Logger
 }
@@ -76,7 +80,20 @@ func RunAgent(ctx context.Context, opts AgentOptions) error {
 	if err != nil {
 		return err
 	}
-	return a.Run(ctx, uplink)
+	if opts.Metrics == "" {
+		return a.Run(ctx, uplink)
+	}
+	listener, err := net.Listen("tcp", opts.Metrics)
+	if err != nil {
+		return fmt.Errorf("opening the address of --metrics: %w", err)
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	stack := lifecycle.New(opts.Logger)
+	defer stack.Close()
+	stack.Go("metrics", serveHTTP(listener, mux))
+	stack.Go("agent", func(ctx context.Context) error { return a.Run(ctx, uplink) })
+	return stack.Wait(ctx)
 }
 
 // sourceAddress is the address of this host from which it reaches the server. No packet is sent.

@@ -9,12 +9,15 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/neutrino-net/neutrino/internal/compile"
 	"github.com/neutrino-net/neutrino/internal/identity"
 	"github.com/neutrino-net/neutrino/internal/lifecycle"
 	"github.com/neutrino-net/neutrino/internal/ml2/typedriver"
@@ -40,14 +43,19 @@ type ServerOptions struct {
 	API        string // host:port
 	Identity   string // host:port
 	Southbound string // host:port
-	Auth       string // embedded or none
-	PolicyFile string // empty: the default rules
+	// APIURL and IdentityURL are what clients are told; by default http:// and the address.
+	APIURL, IdentityURL string
+	Auth                string // embedded or none
+	PolicyFile          string // empty: the default rules
 
 	TenantNetworkTypes []string
 	VNIRanges          string
 	FlatNetworks       []string
 	VLANRanges         []string
 	UnderlayMTU        int
+	// LeaseDuration is how long DHCP leases run, in whole seconds; DNSDomain is that of networks without one.
+	LeaseDuration time.Duration
+	DNSDomain     string
 
 	Version string
 	Logger  *slog.Logger
@@ -67,8 +75,12 @@ func RunServer(ctx context.Context, opts ServerOptions) error {
 			return err
 		}
 	}
-	opts.Ready(fmt.Sprintf("neutrino %s: networking API at http://%s, identity at http://%s/v3, hosts join at %s, credentials in %s",
-		opts.Version, s.api.Addr(), s.identity.Addr(), s.southbound.Addr(), filepath.Join(opts.DataDir, "openrc")))
+	login := "identity at " + s.IdentityURL + "/v3"
+	if s.Auth == "none" {
+		login = "no login"
+	}
+	opts.Ready(fmt.Sprintf("neutrino %s: networking API at %s, %s, hosts join at %s, settings of clients in %s",
+		opts.Version, s.APIURL, login, s.southbound.Addr(), filepath.Join(opts.DataDir, "openrc")))
 	return stack.Wait(ctx)
 }
 
@@ -80,17 +92,23 @@ type server struct {
 	started  time.Time
 
 	api, identity, southbound net.Listener
-	etcd                      *etcdlog.Embedded
-	store                     *state.Store
-	hosts                     *hosts
-	networks                  *network.Rules
-	dhcp                      *dhcp.Service
-	authenticator             identity.Authenticator
-	identityAPI               http.Handler
-	rest                      *rest.API
+	// links is how links in answers begin; empty: as the client wrote the address.
+	links         string
+	etcd          *etcdlog.Embedded
+	store         *state.Store
+	hosts         *hosts
+	networks      *network.Rules
+	dhcp          *dhcp.Service
+	authenticator identity.Authenticator
+	identityAPI   http.Handler
+	rest          *rest.API
 }
 
 func (s *server) openListeners(context.Context) error {
+	// What is above the directory may be shared with the agent of this machine, whose dnsmasq has to pass.
+	if err := os.MkdirAll(filepath.Dir(s.DataDir), 0o755); err != nil {
+		return fmt.Errorf("making the data directory: %w", err)
+	}
 	if err := os.MkdirAll(s.DataDir, 0o700); err != nil {
 		return fmt.Errorf("making the data directory: %w", err)
 	}
@@ -107,6 +125,24 @@ func (s *server) openListeners(context.Context) error {
 		}
 		s.stack.Push("listener of "+l.name, func() { (*l.into).Close() })
 	}
+	s.links = s.APIURL
+	return errors.Join(setURL(&s.APIURL, s.API, "--api"), setURL(&s.IdentityURL, s.Identity, "--identity"))
+}
+
+// setURL fills in what clients are told: that of the address, unless the operator has said it.
+func setURL(url *string, address, flag string) error {
+	if *url != "" {
+		*url = strings.TrimRight(*url, "/")
+		return nil
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return fmt.Errorf("%s %s: %w", flag, address, err)
+	}
+	if ip, err := netip.ParseAddr(host); host == "" || err == nil && ip.IsUnspecified() {
+		return fmt.Errorf("%s %s is every address of this machine: say with %s-url at which of them clients are to call", flag, address, flag)
+	}
+	*url = "http://" + address
 	return nil
 }
 
@@ -171,6 +207,9 @@ func (s *server) makeRules(context.Context) error {
 	s.dhcp = dhcp.New(dhcp.Options{Ports: s.hosts.ports, Liveness: s.hosts})
 	s.hosts.Server, err = southbound.NewServer(southbound.Options{
 		Store: s.store, Authority: authority, Reporter: s.hosts, Logger: s.Logger, Metrics: s.registry,
+		Compiler: compile.New(compile.Options{
+			LeaseSeconds: uint32(s.LeaseDuration / time.Second), DNSDomain: s.DNSDomain,
+		}),
 	})
 	return err
 }
@@ -198,10 +237,10 @@ func (s *server) openIdentity(context.Context) error {
 		}
 		s.authenticator = identity.Anyone{}
 		s.identityAPI = http.NotFoundHandler()
-		return nil
+		return identity.WriteOpenClients(s.DataDir, s.APIURL)
 	case "embedded":
 		e, err := identity.Open(identity.Options{
-			Dir: s.DataDir, IdentityURL: "http://" + s.Identity, NetworkURL: "http://" + s.API, Logger: s.Logger,
+			Dir: s.DataDir, IdentityURL: s.IdentityURL, NetworkURL: s.APIURL, Logger: s.Logger,
 		})
 		if err != nil {
 			return err
@@ -226,7 +265,7 @@ func (s *server) makeAPI(context.Context) error {
 	}
 	s.rest, err = rest.New(rest.Options{
 		Store: s.store, Authenticator: s.authenticator, Policy: rules, RulesOverridden: len(overrides) > 0,
-		Logger: s.Logger, Registerer: s.registry, IdentityURL: "http://" + s.Identity,
+		Logger: s.Logger, Registerer: s.registry, IdentityURL: s.IdentityURL, APIURL: s.links,
 	})
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
 	"strings"
@@ -28,13 +29,14 @@ directory. What it set up stays in force when it ends, and is adopted when it st
 	}
 	makeLogger := logFlags(cmd)
 	f := cmd.Flags()
-	f.StringVar(&opts.Server, "server", "", "host:port of the server's southbound (required)")
+	f.StringVar(&opts.Server, "server", "", "the address of the server's southbound, as in 192.0.2.10:9697 (required)")
 	f.StringVar(&opts.Token, "token", "", "the token to join with; needed the first time only (or in the environment, NEUTRINO_TOKEN)")
 	f.StringVar(&opts.Host, "host", "", "the name of the host, as ports are bound to it (default: the host name)")
 	f.StringVar(&opts.DataDir, "data", "/var/lib/neutrino/agent", "the directory of the certificate, the cached view and the DHCP servers' files")
 	f.StringSliceVar(&roles, "roles", []string{"l2", "dhcp"}, "what the host does: l2 (wires ports), dhcp (serves DHCP)")
 	f.StringVar(&tunnelIP, "tunnel-ip", "", "the address of the host for tunnels (default: the address from which it reaches the server)")
 	f.StringVar(&opts.Socket, "socket", agent.DefaultSocket, "the socket for commands on this host")
+	f.StringVar(&opts.Metrics, "metrics", "", "an address at which Prometheus finds /metrics, as in 127.0.0.1:9698 (default: on the socket only)")
 	f.StringSliceVar(&mappings, "bridge-mappings", nil, "the interfaces of physical networks, as in physnet1:eth1")
 	_ = cmd.MarkFlagRequired("server")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
@@ -54,6 +56,9 @@ directory. What it set up stays in force when it ends, and is adopted when it st
 			if opts.TunnelIP, err = netip.ParseAddr(tunnelIP); err != nil {
 				return fmt.Errorf("--tunnel-ip: %w", err)
 			}
+		}
+		if _, _, err := net.SplitHostPort(opts.Server); err != nil {
+			opts.Server = net.JoinHostPort(strings.Trim(opts.Server, "[]"), "9697")
 		}
 		if opts.Token == "" {
 			opts.Token = os.Getenv("NEUTRINO_TOKEN")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"time"
 
@@ -85,14 +86,18 @@ func goOn(cmd *cobra.Command, l *lab.Lab) error {
 		return err
 	}
 	suffix := nameSuffix(l)
+	client := ""
+	if _, err := exec.LookPath("openstack"); err != nil {
+		client = "\n  apt-get install python3-openstackclient"
+	}
 	fmt.Fprintf(cmd.OutOrStdout(), `
-The lab stays up. To go on:
-  export OS_CLIENT_CONFIG_FILE=%s OS_CLOUD=demo
+The lab stays up. To go on:%[4]s
+  export OS_CLIENT_CONFIG_FILE=%[1]s OS_CLOUD=demo
   openstack network list
   %[2]s lab shell compute1%[3]s     a shell on a host: ip link, bridge fdb show, ip netns
   %[2]s lab status%[3]s
   %[2]s lab down%[3]s               remove everything
-`, record.CloudsFile(), ownName(), suffix)
+`, record.CloudsFile(), ownName(), suffix, client)
 	return nil
 }
 
@@ -148,9 +153,8 @@ The lab stays up afterwards, unless --once says otherwise. The exit code is 0 on
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
 			if once && !cmd.Flags().Changed("name") {
-				if flags.name, err = freeName(flags.name); err != nil {
-					return err
-				}
+				// A lab of its own: what is removed at the end is never somebody's.
+				flags.name = fmt.Sprintf("once-%d", os.Getpid())
 			}
 			l, err := flags.open(printer(cmd))
 			if err != nil {
@@ -175,20 +179,6 @@ The lab stays up afterwards, unless --once says otherwise. The exit code is 0 on
 	dirFlag(cmd, flags)
 	cmd.Flags().BoolVar(&once, "once", false, "remove the lab at the end, also when a step failed")
 	return cmd
-}
-
-// freeName returns the name, or one that is used by this process only where a finished lab of that name stands: what
-// --once removes at the end is never somebody's lab.
-func freeName(name string) (string, error) {
-	l, err := lab.New(lab.Options{Name: name})
-	if err != nil {
-		return "", err
-	}
-	record, err := l.Load()
-	if err != nil || record == nil || !record.Complete {
-		return name, err
-	}
-	return fmt.Sprintf("once-%d", os.Getpid()), nil
 }
 
 // removeLab takes the lab down even when the command was interrupted.

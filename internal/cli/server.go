@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -27,6 +28,8 @@ With systemd's socket activation, the sockets named "api" and "identity" are use
 	f.StringVar(&opts.DataDir, "data", "", "the directory of the state (required)")
 	f.StringVar(&opts.API, "api", "127.0.0.1:9696", "where the networking API listens")
 	f.StringVar(&opts.Identity, "identity", "127.0.0.1:5000", "where the identity API listens")
+	f.StringVar(&opts.APIURL, "api-url", "", "how clients reach the networking API, for instance through a TLS proxy (default: http:// and the address)")
+	f.StringVar(&opts.IdentityURL, "identity-url", "", "how clients reach the identity API (default: http:// and the address)")
 	f.StringVar(&opts.Southbound, "southbound", "127.0.0.1:9697", "where the agents of the hosts connect")
 	f.StringVar(&opts.Auth, "auth", "embedded", "who callers are: embedded (users in the data directory), or none (everybody is the administrator; loopback only)")
 	f.StringVar(&opts.PolicyFile, "policy", "", "a YAML file of policy rules that replace the default ones")
@@ -34,12 +37,17 @@ With systemd's socket activation, the sockets named "api" and "identity" are use
 	f.StringVar(&opts.VNIRanges, "vni-ranges", "1:16777215", "the VNIs of networks made without one, as in 1:1000,5000:6000")
 	f.StringSliceVar(&opts.FlatNetworks, "flat-networks", []string{"*"}, "the physical networks that may carry a flat network; *: all")
 	f.StringSliceVar(&opts.VLANRanges, "network-vlan-ranges", nil, "the physical networks that may carry VLANs, and the VLANs of networks made without one, as in physnet1:100:199")
+	f.DurationVar(&opts.LeaseDuration, "dhcp-lease-duration", 24*time.Hour, "how long DHCP leases run")
+	f.StringVar(&opts.DNSDomain, "dns-domain", "openstacklocal", "the domain that DHCP tells workloads of networks without one")
 	f.IntVar(&opts.UnderlayMTU, "underlay-mtu", 1500, "the MTU between the hosts, in bytes")
 	_ = cmd.MarkFlagRequired("data")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		logger, err := makeLogger()
 		if err != nil {
 			return err
+		}
+		if opts.LeaseDuration < 2*time.Minute {
+			return fmt.Errorf("--dhcp-lease-duration %v is shorter than two minutes, the shortest that DHCP servers give", opts.LeaseDuration)
 		}
 		opts.Logger, opts.Version = logger, version
 		opts.Ready = func(line string) { fmt.Fprintln(cmd.OutOrStdout(), line) }

@@ -113,10 +113,17 @@ func agentStatus(ctx context.Context, out io.Writer, socket string) error {
 		link = "NOT connected to the server"
 	}
 	fmt.Fprintf(out, "Agent of %s, %s. Revision %d, %d documents.\n", st.Host, link, st.Revision, st.Documents)
+	if !st.Complete {
+		fmt.Fprintln(out, "It does not know yet what the host has to do, and touches nothing.")
+	}
 	t := newTable(out, "Part", "Last pass", "Took", "In error", "Trouble")
 	for _, p := range st.Parts {
+		last := "none yet"
+		if !p.LastReconcile.IsZero() {
+			last = time.Since(p.LastReconcile).Round(time.Second).String() + " ago"
+		}
 		t.AppendRow(table.Row{
-			p.Name, time.Since(p.LastReconcile).Round(time.Second).String() + " ago",
+			p.Name, last,
 			fmt.Sprintf("%.1f ms", p.Milliseconds), p.FailedObjects, p.Error,
 		})
 	}

@@ -85,6 +85,28 @@ func (e *Embedded) WriteClients() error {
 	return writeFile(filepath.Join(e.dir, openrcFile), []byte(openrc(next)))
 }
 
+// WriteOpenClients writes clouds.yaml and openrc for mode "none": no login, the networking API at networkURL, and whoever
+// asks is the administrator. The cloud demo is there under its usual name, and is the same.
+func WriteOpenClients(dir, networkURL string) error {
+	type openCloud struct {
+		AuthType string            `yaml:"auth_type"`
+		Auth     map[string]string `yaml:"auth"`
+		Network  string            `yaml:"network_endpoint_override"`
+	}
+	open := openCloud{AuthType: "none", Auth: map[string]string{"endpoint": networkURL}, Network: networkURL}
+	text, err := yaml.Marshal(map[string]map[string]openCloud{"clouds": {"admin": open, "demo": open}})
+	if err != nil {
+		return fmt.Errorf("identity: encode %s: %w", cloudsFile, err)
+	}
+	if err := writeFile(filepath.Join(dir, cloudsFile), text); err != nil {
+		return err
+	}
+	rc := "# Settings of the openstack command: there is no login. Usage: source openrc\n" +
+		"unset OS_CLOUD OS_USERNAME OS_PASSWORD OS_TOKEN OS_PROJECT_NAME OS_AUTH_URL\n" +
+		"export OS_AUTH_TYPE=none OS_ENDPOINT=" + shellQuote(networkURL) + " OS_NETWORK_ENDPOINT_OVERRIDE=" + shellQuote(networkURL) + "\n"
+	return writeFile(filepath.Join(dir, openrcFile), []byte(rc))
+}
+
 // readClouds reads clouds.yaml; without the file there are no clouds.
 func readClouds(dir string) (cloudsForm, error) {
 	var c cloudsForm

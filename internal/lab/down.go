@@ -17,7 +17,7 @@ const grace = 2 * time.Second
 //
 // It works from whatever a kill at any moment has left, may be repeated, and touches nothing that is not the lab's.
 func (l *Lab) Down(ctx context.Context) (removed bool, err error) {
-	if _, err := os.Stat(l.runDir()); errors.Is(err, fs.ErrNotExist) {
+	if !exists(l.runDir()) && !exists(filepath.Join(l.dir, l.name, marker)) {
 		return false, nil
 	}
 	unlock, err := l.lock(ctx)
@@ -62,11 +62,15 @@ func (l *Lab) clear(ctx context.Context) error {
 	if err := l.unpinAll(); err != nil {
 		return fmt.Errorf("removing the lab's namespaces: %w", err)
 	}
+	dir := filepath.Join(l.dir, l.name) // without a record: after a reboot the files are all that is left
 	if record != nil {
-		if err := removeDir(record.Dir); err != nil {
+		dir = record.Dir
+	}
+	if record != nil || exists(filepath.Join(dir, marker)) {
+		if err := removeDir(dir); err != nil {
 			return fmt.Errorf("removing the lab's data: %w", err)
 		}
-		removeEmptyParents(record.Dir)
+		removeEmptyParents(dir)
 	}
 	// The record goes after everything that only it knows of.
 	for _, file := range []string{l.nextRecordFile(), l.recordFile()} {
@@ -75,6 +79,11 @@ func (l *Lab) clear(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return !errors.Is(err, fs.ErrNotExist)
 }
 
 // removeEmptyParents removes the two directories above (lab, neutrino) as far as nothing else is in them.

@@ -135,6 +135,9 @@ func (l *Lab) startAll(ctx context.Context, record *Record) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, startTimeout,
 		fmt.Errorf("the lab did not come up within %s", startTimeout))
 	defer cancel()
+	if err := l.endOutdated(ctx, record); err != nil {
+		return err
+	}
 	server := serverSpec()
 	if p, ok := record.Process(server.Name, serverName); !ok || !p.Alive() {
 		if err := l.startServer(ctx, record, server); err != nil {
@@ -148,6 +151,22 @@ func (l *Lab) startAll(ctx context.Context, record *Record) error {
 		return err
 	}
 	return l.awaitAgents(ctx, record)
+}
+
+// endOutdated ends the daemons whose program has been built anew since they were started.
+func (l *Lab) endOutdated(ctx context.Context, record *Record) error {
+	outdated := slices.DeleteFunc(slices.Clone(record.Processes), func(p Process) bool {
+		program, err := os.Readlink(fmt.Sprintf("/proc/%d/exe", p.PID))
+		return err != nil || !p.Alive() || !strings.HasSuffix(program, " (deleted)")
+	})
+	if len(outdated) == 0 {
+		return nil
+	}
+	l.say("the program was built anew: starting %d processes again", len(outdated))
+	if err := endAll(ctx, nil, outdated, grace); err != nil {
+		return fmt.Errorf("ending processes of an older program: %w", err)
+	}
+	return nil
 }
 
 // startServer starts the server with sockets of the machine's own loopback, so that the API is reachable from outside

@@ -1,7 +1,6 @@
 package southbound
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -259,6 +258,5 @@ func (h *hub) states(now time.Time) []HostState {
 		}
 		states = append(states, s)
 	}
-	slices.SortFunc(states, func(a, b HostState) int { return cmp.Compare(a.Host, b.Host) })
 	return states
 }

@@ -1,8 +1,6 @@
 package southbound
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 )
 
@@ -50,7 +48,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	connected := 0
-	for _, h := range m.server.hub.states(time.Now()) {
+	for _, h := range m.server.Hosts() {
 		if h.Connected {
 			connected++
 		}

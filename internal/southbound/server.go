@@ -18,10 +18,12 @@
 package southbound
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"time"
 
@@ -103,6 +105,7 @@ type Server struct {
 	opts    Options
 	hub     *hub
 	metrics *metrics
+	started time.Time
 	// streams counts the goroutines of streams, which may outlive their handlers for a moment.
 	streams sync.WaitGroup
 }
@@ -118,7 +121,7 @@ func NewServer(opts Options) (*Server, error) {
 	if opts.Logger == nil {
 		opts.Logger = slog.Default()
 	}
-	s := &Server{opts: opts, hub: newHub(opts.Store, opts.Compiler)}
+	s := &Server{opts: opts, hub: newHub(opts.Store, opts.Compiler), started: time.Now()}
 	s.metrics = newMetrics(s)
 	if opts.Metrics != nil {
 		if err := opts.Metrics.Register(s.metrics); err != nil {
@@ -193,7 +196,25 @@ type HostState struct {
 }
 
 // Hosts returns the state of all hosts, in order of their names.
-func (s *Server) Hosts() []HostState { return s.hub.states(time.Now()) }
+//
+// A host that has not come back since the server started is there, too: it was heard last when the server started, as
+// far as the server knows.
+func (s *Server) Hosts() []HostState {
+	now := time.Now()
+	hosts := s.hub.states(now)
+	known := make(map[string]bool, len(hosts))
+	for _, h := range hosts {
+		known[h.Host] = true
+	}
+	for a := range state.Agents.All(s.opts.Store.Read()) {
+		if !known[a.Host] {
+			known[a.Host] = true
+			hosts = append(hosts, HostState{Host: a.Host, LastHeard: s.started, LagSeconds: now.Sub(s.started).Seconds()})
+		}
+	}
+	slices.SortFunc(hosts, func(a, b HostState) int { return cmp.Compare(a.Host, b.Host) })
+	return hosts
+}
 
 // Alive says whether the host's agent is alive (its stream is up, or it was heard in the last 75 seconds), and when it
 // was heard last. The time is zero for a host that has not connected since the server started.

@@ -1,5 +1,6 @@
-// Package bench measures what the product promises, on the real program over loopback. `make bench` runs it; each figure
-// is printed with its budget, and where there is a peer (bare etcd, the bare kernel) with the ratio to it in the same run.
+// Package bench measures what the networking API promises, on the real program over loopback. `make bench` runs it; each
+// figure is printed, and one that does not keep its budget fails. How much of a write is etcd's own is measured in the
+// same run, as the ratio to a bare etcd on the same disk.
 package bench
 
 import (
@@ -7,11 +8,13 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/neutrino-net/neutrino/internal/state/etcdlog"
 	"github.com/neutrino-net/neutrino/test/cloud"
 )
 
@@ -30,6 +33,15 @@ func percentile(d []time.Duration, p float64) float64 {
 	return d[min(len(d)-1, int(p/100*float64(len(d))))].Seconds() * 1000
 }
 
+// within reports a figure, and fails when it is not below its budget.
+func within(b *testing.B, name string, value, budget float64) {
+	b.Helper()
+	b.ReportMetric(value, name)
+	if value >= budget {
+		b.Errorf("%s is %.2f; the budget is %.2f", name, value, budget)
+	}
+}
+
 func portBody(network, name string) map[string]any {
 	return map[string]any{"port": map[string]any{"network_id": network, "name": name}}
 }
@@ -45,8 +57,29 @@ func BenchmarkPortCreateOneClient(b *testing.B) {
 		c.Must(b, 201, "POST", "/ports", portBody(network, "p"), nil)
 		took = append(took, time.Since(start))
 	}
-	b.ReportMetric(percentile(took, 50), "p50-ms(<5)")
-	b.ReportMetric(percentile(took, 99), "p99-ms(<25)")
+	within(b, "p50-ms", percentile(took, 50), 5)
+	within(b, "p99-ms", percentile(took, 99), 25)
+	b.ReportMetric(percentile(took, 50)/barePut(b), "times-a-bare-etcd-put")
+}
+
+// barePut is the median of a put on a bare etcd in ms, on the disk of the tests.
+func barePut(b *testing.B) float64 {
+	b.Helper()
+	etcd, err := etcdlog.StartEmbedded(b.Context(), etcdlog.EmbeddedOptions{Dir: b.TempDir()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer etcd.Close()
+	value := strings.Repeat("x", 800)
+	var took []time.Duration
+	for i := range 500 {
+		start := time.Now()
+		if _, err := etcd.Client().Put(b.Context(), fmt.Sprintf("/bare/%d", i), value); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(start))
+	}
+	return percentile(took, 50)
 }
 
 // BenchmarkPortCreateEightClients: budget > 1,500 ports a second.
@@ -70,7 +103,11 @@ func BenchmarkPortCreateEightClients(b *testing.B) {
 		})
 	}
 	group.Wait()
-	b.ReportMetric(float64(b.N)/time.Since(start).Seconds(), "ports/s(>1500)")
+	rate := float64(b.N) / time.Since(start).Seconds()
+	b.ReportMetric(rate, "ports/s")
+	if b.N > 1000 && rate < 1500 {
+		b.Errorf("%.0f ports a second; the budget is 1500", rate)
+	}
 }
 
 // fill makes n ports in bulk.
@@ -85,16 +122,17 @@ func fill(b *testing.B, c *cloud.Client, network string, n int) {
 	}
 }
 
-// BenchmarkTenThousandPorts: the list in full < 300 ms, one port < 1 ms, the server restarted < 4 s, and its memory.
+// BenchmarkTenThousandPorts: an empty server < 90 MiB and ready < 1.5 s; with 10,000 ports the list in full < 300 ms, one
+// found by name < 2 ms, restarted < 4 s.
 func BenchmarkTenThousandPorts(b *testing.B) {
 	s := cloud.Start(b)
 	c := s.Client("admin")
 	network, _ := c.Network(b, "net", "10.0.0.0/8")
-	empty := cloud.Memory(b, s.Pid())
-	ready := s.Ready
+	b.Run("empty", func(b *testing.B) {
+		within(b, "MiB", float64(cloud.Memory(b, s.Pid()))/(1<<20), 90)
+		within(b, "ready-ms", s.Ready.Seconds()*1000, 1500)
+	})
 	fill(b, c, network, 10_000)
-	full := cloud.Memory(b, s.Pid())
-
 	b.Run("list", func(b *testing.B) {
 		var took []time.Duration
 		for b.Loop() {
@@ -102,12 +140,16 @@ func BenchmarkTenThousandPorts(b *testing.B) {
 			c.Must(b, http.StatusOK, "GET", "/ports", nil, nil)
 			took = append(took, time.Since(start))
 		}
-		b.ReportMetric(percentile(took, 50), "p50-ms(<300)")
+		within(b, "p50-ms", percentile(took, 50), 300)
 	})
 	b.Run("listFilteredToOne", func(b *testing.B) {
+		var took []time.Duration
 		for b.Loop() {
+			start := time.Now()
 			c.Must(b, http.StatusOK, "GET", "/ports?name=p77", nil, nil)
+			took = append(took, time.Since(start))
 		}
+		within(b, "p50-ms", percentile(took, 50), 2)
 	})
 	b.Run("restart", func(b *testing.B) {
 		var took []time.Duration
@@ -116,9 +158,7 @@ func BenchmarkTenThousandPorts(b *testing.B) {
 			s.Restart()
 			took = append(took, s.Ready)
 		}
-		b.ReportMetric(percentile(took, 50), "p50-ms(<4000)")
+		within(b, "p50-ms", percentile(took, 50), 4000)
+		b.ReportMetric(float64(cloud.Memory(b, s.Pid()))/(1<<20), "MiB")
 	})
-	b.ReportMetric(ready.Seconds()*1000, "emptyReady-ms(<1500)")
-	b.ReportMetric(float64(empty)/(1<<20), "emptyMiB(<90)")
-	b.ReportMetric(float64(full)/(1<<20), "fullMiB")
 }

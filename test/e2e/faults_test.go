@@ -33,7 +33,7 @@ func TestNobodyNoticesThatAnAgentIsKilled(t *testing.T) {
 	}
 }
 
-// TestHostsGoOnWithoutTheServer: the server is gone for 10 s (a minute in soak); traffic goes on, and a port that the host
+// TestHostsGoOnWithoutTheServer: the server is gone for 5 s (a minute in soak); traffic goes on, and a port that the host
 // knows can be plugged. Then the server is back and hears of it.
 func TestHostsGoOnWithoutTheServer(t *testing.T) {
 	away := 5 * time.Second

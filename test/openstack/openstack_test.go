@@ -160,9 +160,9 @@ func TestOpenrcWorksForBoth(t *testing.T) {
 	s := cloud.Start(t)
 	for who, project := range map[string]string{"": "admin", "demo": "demo"} {
 		out, err := exec.Command("bash", "-c", "source $0/openrc $1 && "+command+" project show $OS_PROJECT_NAME -f value -c name || "+
-			command+" token issue -f value -c project_id", s.Dir, who).CombinedOutput()
-		if err != nil || len(strings.TrimSpace(string(out))) == 0 {
-			t.Errorf("openrc %s (%s): %v\n%s", who, project, err, out)
+			command+" project list --my-projects -f value -c Name", s.Dir, who).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), project) {
+			t.Errorf("openrc %q is not the project %s: %v\n%s", who, project, err, out)
 		}
 	}
 }

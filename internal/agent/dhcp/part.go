@@ -218,7 +218,7 @@ func convertedReasons(s *server, docs documents, base dnsmasq.Config) map[string
 
 // drift notes that something that was right had been changed by somebody else, and was repaired.
 func (p *Part) drift(log *slog.Logger, kind, what string) {
-	log.Warn("repaired what somebody else had changed", "kind", kind, "what", what)
+	log.Warn("repaired drift", "part", p.Name(), "kind", kind, "difference", what)
 	if p.options.Metrics != nil {
 		p.options.Metrics.Drift(p.Name(), kind)
 	}

@@ -173,7 +173,7 @@ func (i *identity) joined(now time.Time) (bool, error) {
 
 // join gets the host a certificate, unless it has one. A server that cannot be reached is waited for.
 func (c *Client) join(ctx context.Context) error {
-	if err := os.MkdirAll(c.opts.DataDir, 0o700); err != nil {
+	if err := os.MkdirAll(c.opts.DataDir, 0o711); err != nil {
 		return err
 	}
 	joined, err := c.identity.joined(time.Now())
