@@ -34,6 +34,8 @@ type Options struct {
 	Registerer      prometheus.Registerer // default: no metrics
 	// IdentityURL is told to callers without a valid token, in WWW-Authenticate.
 	IdentityURL string
+	// Quotas bound what projects may have. Default: nothing is bound.
+	Quotas Quotas
 	// APIURL is the beginning of all links, without a slash at its end. Default: as the client wrote it.
 	APIURL string
 }
@@ -45,17 +47,30 @@ type API struct {
 	duration    *prometheus.HistogramVec
 	collections []listed
 	byPlural    map[string]anyCollection
+	byPath      map[string]anyCollection
+}
+
+// Quotas bound how many objects a project may have of a kind, which is named by schema.Resource.Quota.
+type Quotas interface {
+	// Track is called once for each kind that is bound, before the first Take. used says how many a project has; it is
+	// as quick as looking up an object.
+	Track(name string, used func(r state.Reader, projectID string) int)
+	// Take is called in the transaction that is about to make n more for the project. The error is a fault of kind
+	// OverQuota.
+	Take(tx *state.Tx, projectID, name string, n int) error
 }
 
 // listed is a collection as GET /v2.0/ shows it.
-type listed struct{ name, plural string }
+type listed struct{ name, plural, path string }
 
 // anyCollection is what collections ask each other.
 type anyCollection interface {
-	// sees says whether the object exists and the caller may see it.
-	sees(r state.Reader, c *auth.Caller, id string) bool
+	// see returns the object as policy rules see it, if it exists and the caller may see it.
+	see(r state.Reader, c *auth.Caller, id string) (policy.Target, bool)
 	// missing is the error for an object that does not exist, or may not be seen.
 	missing(id string) error
+	// answerSome answers with those of the objects that the caller may see, as a list of the collection would.
+	answerSome(q *request, r state.Reader, status int, ids []string) error
 }
 
 // New makes an API that serves the version documents and nothing else yet.
@@ -66,7 +81,7 @@ func New(o Options) (*API, error) {
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
-	a := &API{opts: o, mux: http.NewServeMux(), byPlural: map[string]anyCollection{}}
+	a := &API{opts: o, mux: http.NewServeMux(), byPlural: map[string]anyCollection{}, byPath: map[string]anyCollection{}}
 	a.duration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "neutrino_api_request_duration_seconds",
 		Help:    "How long requests of the networking API took.",
@@ -88,8 +103,17 @@ func Register[T any](a *API, c Collection[T]) error {
 	if err != nil {
 		return fmt.Errorf("rest: %s: %w", c.Resource.Plural, err)
 	}
-	a.collections = append(a.collections, listed{c.Resource.Name, c.Resource.Plural})
-	a.byPlural[c.Resource.Plural] = col
+	if c.Under == nil {
+		if a.byPath[c.Resource.Path] != nil {
+			return fmt.Errorf("rest: %s: the path is taken", c.Resource.Path)
+		}
+		a.collections = append(a.collections, listed{c.Resource.Name, c.Resource.Plural, c.Resource.Path})
+		a.byPlural[c.Resource.Plural] = col
+		a.byPath[c.Resource.Path] = col
+	}
+	if c.Resource.Quota != "" && a.opts.Quotas != nil {
+		a.opts.Quotas.Track(c.Resource.Quota, c.Table.Count)
+	}
 	col.routes()
 	return nil
 }

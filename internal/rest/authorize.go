@@ -7,17 +7,15 @@ import (
 	"github.com/neutrino-net/neutrino/internal/auth"
 	"github.com/neutrino-net/neutrino/internal/fault"
 	"github.com/neutrino-net/neutrino/internal/schema"
-	"github.com/neutrino-net/neutrino/internal/state"
 )
 
 // target shows an object to the policy. One target serves a whole list, an object after the other.
 type target[T any] struct {
-	c   *collection[T]
-	r   state.Reader
+	*scope[T]
 	obj *T
-	// fields is what the collection's Fields returned; made when it is needed first.
-	fields func(obj *T, name string) (string, bool)
 }
+
+func (s *scope[T]) target(obj *T) *target[T] { return &target[T]{s, obj} }
 
 // Field implements policy.Target.
 func (t *target[T]) Field(name string) (string, bool) {
@@ -27,18 +25,23 @@ func (t *target[T]) Field(name string) (string, bool) {
 	if at := t.c.Resource.Attribute(name); at != nil {
 		return at.Text(t.obj), true
 	}
+	if t.parent.target != nil {
+		if name, ok := strings.CutPrefix(name, "ext_parent:"); ok {
+			return t.parent.target.Field(name)
+		}
+	}
 	if t.c.Fields == nil {
 		return "", false
 	}
 	if t.fields == nil {
-		t.fields = t.c.Fields(t.r)
+		t.fields = t.c.Fields(t.r, t.caller)
 	}
 	return t.fields(t.obj, name)
 }
 
 // may asks the policy for one action.
-func (c *collection[T]) may(r state.Reader, caller *auth.Caller, action string, obj *T) bool {
-	return c.api.opts.Policy.Allowed(caller, action, &target[T]{c: c, r: r, obj: obj})
+func (s *scope[T]) may(action string, obj *T) bool {
+	return s.c.api.opts.Policy.Allowed(s.caller, action, s.target(obj))
 }
 
 // demand is what a write asks of the policy: its action, and one for each attribute that is given and guarded.
@@ -112,10 +115,10 @@ func (g guard) demands(raw any) []string {
 }
 
 // met says whether the caller may do all of it to obj.
-func (c *collection[T]) met(r state.Reader, caller *auth.Caller, d *demand, obj *T) bool {
-	t := &target[T]{c: c, r: r, obj: obj}
+func (s *scope[T]) met(d *demand, obj *T) bool {
+	t := s.target(obj)
 	for _, action := range d.actions {
-		if !c.api.opts.Policy.Allowed(caller, action, t) {
+		if !s.c.api.opts.Policy.Allowed(s.caller, action, t) {
 			return false
 		}
 	}
@@ -128,28 +131,30 @@ func forbidden(d *demand) error {
 
 // mayCreate returns the error for a caller who may not create obj. That a parent exists which the caller may not see
 // must not show.
-func (c *collection[T]) mayCreate(r state.Reader, caller *auth.Caller, d *demand, obj *T) error {
-	if c.met(r, caller, d, obj) {
+func (s *scope[T]) mayCreate(d *demand, obj *T) error {
+	if s.met(d, obj) {
 		return nil
 	}
-	if c.Parent != nil {
-		plural, id := c.Parent(obj)
-		if p := c.api.byPlural[plural]; p != nil && !p.sees(r, caller, id) {
-			return p.missing(id)
+	if s.c.Parent != nil {
+		plural, id := s.c.Parent(obj)
+		if p := s.c.api.byPlural[plural]; p != nil {
+			if _, ok := p.see(s.r, s.caller, id); !ok {
+				return p.missing(id)
+			}
 		}
 	}
 	return forbidden(d)
 }
 
-// mayChange returns the error for a caller who may not change old into obj.
-func (c *collection[T]) mayChange(r state.Reader, caller *auth.Caller, d *demand, old, obj *T) error {
+// mayChange returns the error for a caller who may not change old, which the path calls id, into obj.
+func (s *scope[T]) mayChange(d *demand, id string, old, obj *T) error {
 	switch {
-	case c.met(r, caller, d, obj):
+	case s.met(d, obj):
 		return nil
-	case c.may(r, caller, c.actions.get, old):
+	case s.may(s.c.actions.get, s.as(old)):
 		return forbidden(d)
 	}
-	return c.missing(meta(old).ID)
+	return s.c.missing(id)
 }
 
 // checkOwner lets only administrators and services make objects for other projects.

@@ -5,9 +5,9 @@ import (
 	"fmt"
 	"iter"
 	"net/http"
+	"slices"
 
 	"github.com/neutrino-net/neutrino/internal/auth"
-	"github.com/neutrino-net/neutrino/internal/fault"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/schema"
 	"github.com/neutrino-net/neutrino/internal/state"
@@ -25,9 +25,9 @@ type Rules[T any] interface {
 // Collection says how a resource is served. The objects are *T, and implement model.Object.
 type Collection[T any] struct {
 	Resource *schema.Resource[T] // required
-	Table    *state.Table[T]     // required
+	Table    *state.Table[T]     // required unless All is set
 	Rules    Rules[T]            // required where the resource may be changed
-	Clone    func(*T) *T         // required
+	Clone    func(*T) *T         // required where the resource may be changed
 	// Indexes are used for filters instead of looking at all objects, the first that fits. The keys of an index are the
 	// text of the attribute that the filter is on.
 	Indexes []Indexed[T]
@@ -36,12 +36,35 @@ type Collection[T any] struct {
 	Visible func(r state.Reader, c *auth.Caller) iter.Seq[*T]
 	// Fields returns a function that gives policy rules what is not an attribute of the object, for instance
 	// network:project_id. It is asked about all objects of a list, and may remember what it has looked up.
-	Fields func(r state.Reader) func(obj *T, name string) (string, bool)
+	Fields func(r state.Reader, c *auth.Caller) func(obj *T, name string) (string, bool)
 	// Parent names the object to which a new one is to belong: the plural of its collection, and its id. A caller who
 	// may not create here is told that the parent does not exist if it may not see that either.
 	Parent func(obj *T) (plural, id string)
-	// Decorate returns a copy of the object with what is not in the state, for instance whether an agent is alive.
-	Decorate func(*T) *T
+	// For returns a function that gives an object as the caller sees it: itself, or a copy with what depends on the
+	// caller (is a network shared with its project?) or is not in the state (is an agent alive?). It is called once a
+	// request, the function for every object that is looked at, before filters and policy rules.
+	For func(r state.Reader, c *auth.Caller) func(*T) *T
+	// Under makes a sub-collection; set exactly when Resource.Below is.
+	Under *Under[T]
+	// Actions are what can be done with an object besides changing and deleting it.
+	Actions []Action[T]
+	// All makes a computed collection, one without a table: it yields the objects, each with an id that is its own (for
+	// instance that of a network, or a name), in any order.
+	All func(r state.Reader, c *auth.Caller) iter.Seq[*T]
+	// One finds an object of a computed collection by its id; default: looking through All.
+	One func(r state.Reader, c *auth.Caller, id string) (*T, bool)
+}
+
+// Under ties the objects of a sub-collection to the parent that stands before them in the path. A parent that the caller
+// may not see is missing, and with it all that is below. Policy rules find the fields of the parent under the prefix
+// ext_parent, as in ext_parent:project_id.
+type Under[T any] struct {
+	// ParentID points to where an object keeps the id of its parent. It is filled in before Rules.Create.
+	ParentID func(*T) *string
+	// Index finds the objects by the id of their parent.
+	Index *state.Index[T]
+	// Find finds an object that the path does not call by its id; nil: by its id.
+	Find func(r state.Reader, parentID, key string) (*T, bool)
 }
 
 // Indexed is an index that answers a filter.
@@ -55,7 +78,8 @@ type Indexed[T any] struct {
 // collection is a Collection with all that can be prepared before the first request.
 type collection[T any] struct {
 	Collection[T]
-	api *API
+	api   *API
+	above anyCollection // of the parents
 	// attributes are those of the resource that can be seen, in order of declaration.
 	attributes []*attribute[T]
 	byName     map[string]*attribute[T]
@@ -105,13 +129,25 @@ func meta[T any](obj *T) *model.Meta { return any(obj).(model.Object).GetMeta() 
 
 // prepare checks a Collection and works out what requests will need.
 func prepare[T any](a *API, c Collection[T]) (*collection[T], error) {
-	if c.Table == nil || c.Clone == nil || (c.Rules == nil && c.Resource.Operations != 0) {
+	if (c.Table == nil) == (c.All == nil) {
+		return nil, errors.New("either Table or All is required")
+	}
+	if c.Resource.Operations != 0 && (c.Table == nil || c.Clone == nil || c.Rules == nil) {
 		return nil, errors.New("Table, Clone and Rules are required")
+	}
+	if (c.Resource.Below != "") != (c.Under != nil) {
+		return nil, errors.New("a resource that lies below another needs Under, and no other does")
 	}
 	if _, ok := any(new(T)).(model.Object); !ok {
 		return nil, fmt.Errorf("%T is not a model.Object", new(T))
 	}
-	name := c.Resource.Name
+	c.Actions = slices.Clone(c.Actions)
+	for i := range c.Actions {
+		if err := c.Actions[i].complete(); err != nil {
+			return nil, err
+		}
+	}
+	name := c.Resource.Policy
 	col := &collection[T]{
 		Collection: c, api: a,
 		byName:   map[string]*attribute[T]{},
@@ -121,7 +157,12 @@ func prepare[T any](a *API, c Collection[T]) (*collection[T], error) {
 			getTags: "get_" + name + ":tags", createTags: "create_" + name + ":tags",
 			updateTags: "update_" + name + ":tags", deleteTags: "delete_" + name + ":tags",
 		},
-		single: []byte(`{"` + name + `":`), plural: []byte(`{"` + c.Resource.Plural + `":[`),
+		single: []byte(`{"` + c.Resource.Name + `":`), plural: []byte(`{"` + c.Resource.Plural + `":[`),
+	}
+	if c.Under != nil {
+		if col.above = a.byPath[c.Resource.Below]; col.above == nil {
+			return nil, fmt.Errorf("there is no collection %s yet", c.Resource.Below)
+		}
 	}
 	for _, at := range c.Resource.Attributes {
 		if at.Is(schema.Hidden) {
@@ -166,6 +207,9 @@ func (c *collection[T]) checkPolicy() error {
 			need = append(need, at.action)
 		}
 	}
+	for i := range c.Actions {
+		need = append(need, c.Actions[i].rules()...)
+	}
 	for _, e := range c.enforced {
 		var guards []guard
 		if e.Is(schema.Post) && can&schema.CanCreate != 0 {
@@ -204,10 +248,16 @@ func (c *collection[T]) routes() {
 	if can&schema.CanDelete != 0 {
 		one[http.MethodDelete] = c.delete
 	}
-	path := root + "/" + c.Resource.Plural
+	path := root + c.Resource.Path
+	if c.Under != nil {
+		path = root + c.Resource.Below + "/{parent}" + c.Resource.Path
+	}
 	name := c.Resource.Plural
 	c.api.route(path, &endpoint{name: name, methods: many})
-	c.api.route(path+"/{id}", &endpoint{name: name, methods: one})
+	if !c.Resource.ListOnly {
+		c.api.route(path+"/{id}", &endpoint{name: name, methods: one})
+	}
+	c.actionRoutes(path + "/{id}/")
 	if !c.Resource.Tagged {
 		return
 	}
@@ -218,21 +268,4 @@ func (c *collection[T]) routes() {
 	c.api.route(path+"/{id}/tags/{tag}", &endpoint{name: name, methods: map[string]handler{
 		http.MethodGet: c.hasTag, http.MethodPut: c.addTag, http.MethodDelete: c.removeTag,
 	}})
-}
-
-// missing is the error for an object that does not exist, or may not be seen.
-func (c *collection[T]) missing(id string) error { return fault.Missing(c.Resource.Kind, quoted(id)) }
-
-// get returns the object with the id if the caller may see it.
-func (c *collection[T]) get(r state.Reader, caller *auth.Caller, id string) (*T, error) {
-	obj, ok := c.Table.Get(r, id)
-	if !ok || !c.may(r, caller, c.actions.get, obj) {
-		return nil, c.missing(id)
-	}
-	return obj, nil
-}
-
-func (c *collection[T]) sees(r state.Reader, caller *auth.Caller, id string) bool {
-	_, err := c.get(r, caller, id)
-	return err == nil
 }

@@ -39,7 +39,14 @@ func (c *collection[T]) create(q *request) error {
 	if err != nil {
 		return err
 	}
-	v := c.viewer(c.api.opts.Store.Read(), q.caller, nil)
+	s, err := c.scope(c.api.opts.Store.Read(), q)
+	if err != nil {
+		return err
+	}
+	for i := range made {
+		made[i] = s.as(made[i])
+	}
+	v := s.viewer(nil)
 	if isList {
 		v.answerList(q, http.StatusCreated, made, nil)
 	} else {
@@ -69,17 +76,33 @@ func (c *collection[T]) draft(q *request, raw map[string]any) (d draft[T], err e
 
 // make is the transaction of create.
 func (c *collection[T]) make(tx *state.Tx, q *request, drafts []draft[T]) ([]*T, error) {
+	s, err := c.scope(tx, q)
+	if err != nil {
+		return nil, err
+	}
 	ids := make([]string, len(drafts))
 	for i, d := range drafts {
 		obj := c.Clone(d.obj)
-		ids[i] = tx.NewID()
-		meta(obj).ID = ids[i]
-		if err := c.mayCreate(tx, q.caller, d.demand, obj); err != nil {
+		m := meta(obj)
+		m.ID = tx.NewID()
+		if c.Under != nil {
+			*c.Under.ParentID(obj) = s.parent.id
+			if m.ProjectID == "" {
+				m.ProjectID = s.parent.project()
+			}
+		}
+		if err := s.mayCreate(d.demand, obj); err != nil {
 			return nil, err
+		}
+		if name := c.Resource.Quota; name != "" && c.api.opts.Quotas != nil {
+			if err := c.api.opts.Quotas.Take(tx, m.ProjectID, name, 1); err != nil {
+				return nil, err
+			}
 		}
 		if err := c.Rules.Create(tx, q.caller, obj, d.given); err != nil {
 			return nil, err
 		}
+		ids[i] = m.ID
 	}
 	made := make([]*T, len(ids))
 	for i, id := range ids {

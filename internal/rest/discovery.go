@@ -55,7 +55,7 @@ func (a *API) showResources(q *request) error {
 	}
 	resources := make([]resource, len(a.collections))
 	for i, c := range a.collections {
-		resources[i] = resource{c.name, c.plural, self(q.base() + root + "/" + c.plural)}
+		resources[i] = resource{c.name, c.plural, self(q.base() + root + c.path)}
 	}
 	return q.answerValue(http.StatusOK, map[string]any{"resources": resources})
 }

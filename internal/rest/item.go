@@ -16,12 +16,15 @@ func (c *collection[T]) show(q *request) error {
 	if err != nil {
 		return err
 	}
-	r := c.api.opts.Store.Read()
-	obj, err := c.get(r, q.caller, q.PathValue("id"))
+	s, err := c.scope(c.api.opts.Store.Read(), q)
 	if err != nil {
 		return err
 	}
-	c.viewer(r, q.caller, values(params, "fields")).answerOne(q, http.StatusOK, obj)
+	obj, err := s.get(q.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	s.viewer(values(params, "fields")).answerOne(q, http.StatusOK, obj)
 	return nil
 }
 
@@ -52,7 +55,11 @@ func (c *collection[T]) update(q *request) error {
 	id := q.PathValue("id")
 	var updated *T
 	_, err = c.api.opts.Store.Update(q.Context(), func(tx *state.Tx) error {
-		old, ok := c.Table.Get(tx, id)
+		s, err := c.scope(tx, q)
+		if err != nil {
+			return err
+		}
+		old, ok := s.find(id)
 		if !ok {
 			return c.missing(id)
 		}
@@ -60,7 +67,7 @@ func (c *collection[T]) update(q *request) error {
 		if _, err := c.Resource.Decode(obj, raw, schema.Update); err != nil {
 			return err
 		}
-		if err := c.mayChange(tx, q.caller, demand, old, obj); err != nil {
+		if err := s.mayChange(demand, id, old, obj); err != nil {
 			return err
 		}
 		if err := revision.check(meta(old).RevisionNumber); err != nil {
@@ -69,7 +76,7 @@ func (c *collection[T]) update(q *request) error {
 		if err := c.Rules.Update(tx, q.caller, old, obj, given); err != nil {
 			return err
 		}
-		if updated, ok = c.Table.Get(tx, id); !ok {
+		if updated, ok = c.Table.Get(tx, meta(obj).ID); !ok {
 			return c.missing(id)
 		}
 		return nil
@@ -77,7 +84,11 @@ func (c *collection[T]) update(q *request) error {
 	if err != nil {
 		return err
 	}
-	c.viewer(c.api.opts.Store.Read(), q.caller, nil).answerOne(q, http.StatusOK, updated)
+	s, err := c.scope(c.api.opts.Store.Read(), q)
+	if err != nil {
+		return err
+	}
+	s.viewer(nil).answerOne(q, http.StatusOK, s.as(updated))
 	return nil
 }
 
@@ -94,11 +105,15 @@ func (c *collection[T]) delete(q *request) error {
 	demand.add(c.actions.delete)
 	id := q.PathValue("id")
 	_, err = c.api.opts.Store.Update(q.Context(), func(tx *state.Tx) error {
-		obj, ok := c.Table.Get(tx, id)
+		s, err := c.scope(tx, q)
+		if err != nil {
+			return err
+		}
+		obj, ok := s.find(id)
 		if !ok {
 			return c.missing(id)
 		}
-		if err := c.mayChange(tx, q.caller, demand, obj, obj); err != nil {
+		if err := s.mayChange(demand, id, obj, obj); err != nil {
 			return err
 		}
 		if err := revision.check(meta(obj).RevisionNumber); err != nil {

@@ -7,9 +7,7 @@ import (
 	"sort"
 	"strings"
 
-	"github.com/neutrino-net/neutrino/internal/auth"
 	"github.com/neutrino-net/neutrino/internal/policy"
-	"github.com/neutrino-net/neutrino/internal/state"
 )
 
 // list handles GET of a collection.
@@ -18,35 +16,38 @@ func (c *collection[T]) list(q *request) error {
 	if err != nil {
 		return err
 	}
-	r := c.api.opts.Store.Read()
-	objs, err := c.page(r, q.caller, l)
+	s, err := c.scope(c.api.opts.Store.Read(), q)
 	if err != nil {
 		return err
 	}
-	c.viewer(r, q.caller, l.fields).answerList(q, http.StatusOK, objs, l.pageLinks(q, objs))
+	objs, err := s.page(l)
+	if err != nil {
+		return err
+	}
+	s.viewer(l.fields).answerList(q, http.StatusOK, objs, l.pageLinks(q, objs))
 	return nil
 }
 
 // page returns the objects that the query asks for and the caller may see, in order. The order is total: objects that
 // the sort keys do not tell apart are ordered by their ids.
-func (c *collection[T]) page(r state.Reader, caller *auth.Caller, l *query[T]) ([]*T, error) {
+func (s *scope[T]) page(l *query[T]) ([]*T, error) {
 	var marker *T
 	if l.marker != "" {
-		m, err := c.get(r, caller, l.marker)
+		m, err := s.get(l.marker)
 		if err != nil {
 			return nil, err
 		}
-		marker = c.decorated(m)
+		marker = m
 	}
-	source, inOrder := c.source(r, caller, l)
+	source, inOrder := s.source(l)
 	inOrder = inOrder && len(l.sort) == 0
-	keep := c.keeper(r, caller, l)
+	keep := s.keeper(l)
 	if keep == nil {
 		return nil, nil
 	}
 	var objs []*T
 	for obj := range source {
-		if obj = c.decorated(obj); !keep(obj) {
+		if obj = s.as(obj); !keep(obj) {
 			continue
 		}
 		if !inOrder || l.reverse || l.limit == 0 {
@@ -95,17 +96,10 @@ func (l *query[T]) compare(a, b *T) int {
 	return strings.Compare(meta(a).ID, meta(b).ID)
 }
 
-func (c *collection[T]) decorated(obj *T) *T {
-	if c.Decorate == nil {
-		return obj
-	}
-	return c.Decorate(obj)
-}
-
 // keeper returns the test whether an object belongs into the list, or nil when none does.
-func (c *collection[T]) keeper(r state.Reader, caller *auth.Caller, l *query[T]) func(*T) bool {
-	t := &target[T]{c: c, r: r}
-	see := c.api.opts.Policy.Bind(caller, c.actions.get)
+func (s *scope[T]) keeper(l *query[T]) func(*T) bool {
+	t := s.target(nil)
+	see := s.c.api.opts.Policy.Bind(s.caller, s.c.actions.get)
 	if see.Decide() == policy.Never {
 		return nil
 	}
@@ -128,15 +122,22 @@ func (c *collection[T]) keeper(r state.Reader, caller *auth.Caller, l *query[T])
 
 // source returns where to look for the objects of a list: the ids or an index that a filter names, what the caller may
 // see at all, or everything. inOrder says that the objects come in order of their ids.
-func (c *collection[T]) source(r state.Reader, caller *auth.Caller, l *query[T]) (seq iter.Seq[*T], inOrder bool) {
+func (s *scope[T]) source(l *query[T]) (seq iter.Seq[*T], inOrder bool) {
+	c, r := s.c, s.r
+	if c.Table == nil {
+		return s.all()
+	}
 	if f := l.filter("id"); f != nil {
 		return func(yield func(*T) bool) {
 			for _, id := range f.values {
-				if obj, ok := c.Table.Get(r, id); ok && !yield(obj) {
+				if obj, ok := c.Table.Get(r, id); ok && s.below(obj) && !yield(obj) {
 					return
 				}
 			}
 		}, true
+	}
+	if c.Under != nil {
+		return s.all()
 	}
 	for _, ix := range c.Indexes {
 		f := l.filter(ix.Filter)
@@ -154,10 +155,10 @@ func (c *collection[T]) source(r state.Reader, caller *auth.Caller, l *query[T])
 		}, len(f.values) == 1
 	}
 	if c.Visible != nil && !c.api.opts.RulesOverridden &&
-		c.api.opts.Policy.Bind(caller, c.actions.get).Decide() == policy.Depends {
-		return c.Visible(r, caller), false
+		c.api.opts.Policy.Bind(s.caller, c.actions.get).Decide() == policy.Depends {
+		return c.Visible(r, s.caller), false
 	}
-	return c.Table.All(r), true
+	return s.all()
 }
 
 // filter returns the filter of the attribute, or nil.

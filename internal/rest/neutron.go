@@ -56,7 +56,7 @@ func Subnets(rules Rules[model.Subnet]) Collection[model.Subnet] {
 		Visible: func(r state.Reader, c *auth.Caller) iter.Seq[*model.Subnet] {
 			return visibleMembers(r, c, state.SubnetsByProject, state.SubnetsByNetwork, visibleNetworks(r, c))
 		},
-		Fields: func(r state.Reader) func(*model.Subnet, string) (string, bool) {
+		Fields: func(r state.Reader, _ *auth.Caller) func(*model.Subnet, string) (string, bool) {
 			network := networkFields(r)
 			return func(s *model.Subnet, name string) (string, bool) {
 				if name == "router:external" {
@@ -85,7 +85,7 @@ func Ports(rules Rules[model.Port]) Collection[model.Port] {
 			return visibleMembers(r, c, state.PortsByProject, state.PortsByNetwork,
 				state.NetworksByProject.List(r, c.ProjectID))
 		},
-		Fields: func(r state.Reader) func(*model.Port, string) (string, bool) {
+		Fields: func(r state.Reader, _ *auth.Caller) func(*model.Port, string) (string, bool) {
 			network := networkFields(r)
 			return func(p *model.Port, name string) (string, bool) { return network(p.NetworkID, name) }
 		},
@@ -136,11 +136,11 @@ func networkFields(r state.Reader) func(id, name string) (string, bool) {
 	}
 }
 
-// Agents is the collection of agents. decorate fills in what is not in the state: whether the host is connected.
-func Agents(rules Rules[model.Agent], decorate func(*model.Agent) *model.Agent) Collection[model.Agent] {
+// Agents is the collection of agents. view fills in what is not in the state: whether the host is connected.
+func Agents(rules Rules[model.Agent], view func(*model.Agent) *model.Agent) Collection[model.Agent] {
 	return Collection[model.Agent]{
 		Resource: schema.Agent, Table: state.Agents, Rules: rules, Clone: (*model.Agent).Clone,
-		Indexes:  []Indexed[model.Agent]{{Filter: "host", Index: state.AgentsByHost}},
-		Decorate: decorate,
+		Indexes: []Indexed[model.Agent]{{Filter: "host", Index: state.AgentsByHost}},
+		For:     func(state.Reader, *auth.Caller) func(*model.Agent) *model.Agent { return view },
 	}
 }

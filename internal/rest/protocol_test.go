@@ -238,7 +238,7 @@ func TestAPolicyRuleThatDoesNotExistFailsTheStart(t *testing.T) {
 	f := newFixture(t)
 	c := Networks(storing[model.Network]{table: state.Networks})
 	copied := *c.Resource
-	copied.Name = "netwrok"
+	copied.Policy = "netwrok"
 	c.Resource = &copied
 	if err := Register(f.api, c); err == nil || !strings.Contains(err.Error(), `"update_netwrok:tags"`) {
 		t.Errorf("error %v", err)

@@ -139,7 +139,7 @@ func canonical(u *url.URL) *url.URL {
 		return u
 	}
 	short := strings.TrimSuffix(path, "/")
-	if strings.Count(short, "/") <= 3 { // /v2.0/networks/<id>
+	if !strings.Contains(short, "/tags/") {
 		short = strings.TrimSuffix(short, ".json")
 	}
 	unescaped, err := url.PathUnescape(short)

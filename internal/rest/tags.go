@@ -4,7 +4,6 @@ import (
 	"net/http"
 	"slices"
 
-	"github.com/neutrino-net/neutrino/internal/auth"
 	"github.com/neutrino-net/neutrino/internal/fault"
 	"github.com/neutrino-net/neutrino/internal/schema"
 	"github.com/neutrino-net/neutrino/internal/state"
@@ -126,22 +125,27 @@ func missingTag(tag string) error {
 }
 
 // tagged returns the object of the path, if the caller may see it and do the action.
-func (c *collection[T]) tagged(r state.Reader, caller *auth.Caller, id, action string) (*T, error) {
-	obj, err := c.get(r, caller, id)
+func (c *collection[T]) tagged(r state.Reader, q *request, action string) (*T, error) {
+	s, err := c.scope(r, q)
 	if err != nil {
+		return nil, err
+	}
+	id := q.PathValue("id")
+	obj, ok := s.find(id)
+	if !ok || !s.may(c.actions.get, s.as(obj)) {
 		return nil, fault.New(fault.NotFound, "TagResourceNotFound", "Resource %s %s could not be found.",
 			c.Resource.Plural, quoted(id))
 	}
 	d := &demand{}
 	d.add(action)
-	if !c.met(r, caller, d, obj) {
+	if !s.met(d, s.as(obj)) {
 		return nil, forbidden(d)
 	}
 	return obj, nil
 }
 
 func (c *collection[T]) readTags(q *request) ([]string, error) {
-	obj, err := c.tagged(c.api.opts.Store.Read(), q.caller, q.PathValue("id"), c.actions.getTags)
+	obj, err := c.tagged(c.api.opts.Store.Read(), q, c.actions.getTags)
 	if err != nil {
 		return nil, err
 	}
@@ -151,9 +155,8 @@ func (c *collection[T]) readTags(q *request) ([]string, error) {
 // writeTags changes the tags of the object in a transaction. change is given a copy. Tags mean nothing to the rules,
 // so that they are not asked.
 func (c *collection[T]) writeTags(q *request, action string, change func(tags []string) ([]string, error)) error {
-	id := q.PathValue("id")
 	_, err := c.api.opts.Store.Update(q.Context(), func(tx *state.Tx) error {
-		old, err := c.tagged(tx, q.caller, id, action)
+		old, err := c.tagged(tx, q, action)
 		if err != nil {
 			return err
 		}

@@ -4,9 +4,7 @@ import (
 	"encoding/json"
 	"slices"
 
-	"github.com/neutrino-net/neutrino/internal/auth"
 	"github.com/neutrino-net/neutrino/internal/policy"
-	"github.com/neutrino-net/neutrino/internal/state"
 )
 
 // viewer writes objects as a caller may see them. What concerns the caller and the wanted fields is decided once, and
@@ -14,7 +12,8 @@ import (
 type viewer[T any] struct {
 	c      *collection[T]
 	shown  []shown[T]
-	target target[T]
+	target *target[T]
+	bare   bool // one object is answered without its name around it
 }
 
 // shown is an attribute in a view.
@@ -25,24 +24,25 @@ type shown[T any] struct {
 	depends bool
 }
 
-// viewer prepares the view of the caller. fields are the names of the wanted attributes; none: all. Unknown ones are
+// viewer prepares the view of the caller. The objects that it is given are those that scope.as returned. fields are the names of the wanted attributes; none: all. Unknown ones are
 // ignored.
-func (c *collection[T]) viewer(r state.Reader, caller *auth.Caller, fields []string) *viewer[T] {
+func (s *scope[T]) viewer(fields []string) *viewer[T] {
+	c := s.c
 	fields = slices.DeleteFunc(fields, func(name string) bool { return name == "" })
-	v := &viewer[T]{c: c, shown: make([]shown[T], 0, len(c.attributes)), target: target[T]{c: c, r: r}}
+	v := &viewer[T]{c: c, shown: make([]shown[T], 0, len(c.attributes)), target: s.target(nil)}
 	for _, at := range c.attributes {
 		if len(fields) > 0 && !slices.Contains(fields, at.Name) {
 			continue
 		}
-		s := shown[T]{at: at}
+		a := shown[T]{at: at}
 		if at.action != "" {
-			s.check = c.api.opts.Policy.Bind(caller, at.action)
-			if s.check.Decide() == policy.Never {
+			a.check = c.api.opts.Policy.Bind(s.caller, at.action)
+			if a.check.Decide() == policy.Never {
 				continue
 			}
-			s.depends = s.check.Decide() == policy.Depends
+			a.depends = a.check.Decide() == policy.Depends
 		}
-		v.shown = append(v.shown, s)
+		v.shown = append(v.shown, a)
 	}
 	return v
 }
@@ -55,7 +55,7 @@ func (v *viewer[T]) append(b []byte, obj *T) []byte {
 		s := &v.shown[i]
 		if s.depends {
 			v.target.obj = obj
-			if !s.check.Allowed(&v.target) {
+			if !s.check.Allowed(v.target) {
 				continue
 			}
 		}
@@ -70,13 +70,14 @@ func (v *viewer[T]) append(b []byte, obj *T) []byte {
 
 // answerOne answers with {"network": {…}}.
 func (v *viewer[T]) answerOne(q *request, status int, obj *T) {
-	if v.c.Decorate != nil {
-		obj = v.c.Decorate(obj)
-	}
 	p := getBuffer()
 	defer putBuffer(p)
-	b := append((*p)[:0], v.c.single...)
-	b = append(v.append(b, obj), '}')
+	b := (*p)[:0]
+	if v.bare {
+		b = v.append(b, obj)
+	} else {
+		b = append(v.append(append(b, v.c.single...), obj), '}')
+	}
 	*p = b
 	q.answer(status, b)
 }
