@@ -19,8 +19,8 @@ type SecurityGroup struct {
 
 	// Rules and Shared are filled in when the group is shown, they are never stored: rules are objects of their own, and
 	// whether a group is shared depends on who asks.
-	Rules  []*SecurityGroupRule `json:"-"`
-	Shared bool                 `json:"-"`
+	Rules  iter.Seq[*SecurityGroupRule] `json:"-"`
+	Shared bool                         `json:"-"`
 }
 
 // Clone returns a deep copy.
@@ -33,7 +33,7 @@ func (g *SecurityGroup) Clone() *SecurityGroup {
 // DefaultGroupName is the name of every project's default group, and of no other group.
 const DefaultGroupName = "default"
 
-// Direction says which way traffic goes, seen from the port.
+// Direction says which way traffic goes, seen from the workload.
 type Direction string
 
 // The directions.
