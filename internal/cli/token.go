@@ -2,6 +2,8 @@ package cli
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -21,6 +23,10 @@ func newTokenCommand() *cobra.Command {
 It has to run where the server's data directory is; the server need not run.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			// A mistyped directory must not become one with an authority of its own.
+			if _, err := os.Stat(filepath.Join(data, "pki")); err != nil {
+				return fmt.Errorf("there is no authority in %s: it is made when the server starts for the first time", data)
+			}
 			token, err := pki.Mint(data, args[0], ttl)
 			if err != nil {
 				return err

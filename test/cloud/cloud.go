@@ -74,7 +74,13 @@ type Server struct {
 // Start starts a server with an empty state; it is killed when the test ends. More are further arguments.
 func Start(t testing.TB, more ...string) *Server {
 	t.Helper()
-	s := &Server{t: t, Dir: t.TempDir(), API: freeAddress(t), Identity: freeAddress(t), Southbound: freeAddress(t)}
+	return StartIn(t, t.TempDir(), more...)
+}
+
+// StartIn is Start with a data directory of the caller's.
+func StartIn(t testing.TB, dir string, more ...string) *Server {
+	t.Helper()
+	s := &Server{t: t, Dir: dir, API: freeAddress(t), Identity: freeAddress(t), Southbound: freeAddress(t)}
 	s.Restart(more...)
 	t.Cleanup(func() {
 		s.Kill()
@@ -130,6 +136,15 @@ func (s *Server) Kill() {
 		_ = s.cmd.Process.Kill()
 		_ = s.cmd.Wait()
 	}
+}
+
+// Stop ends the server with a signal and returns how it ended: nil is exit code 0.
+func (s *Server) Stop(signal syscall.Signal) error {
+	s.t.Helper()
+	if err := s.cmd.Process.Signal(signal); err != nil {
+		s.t.Fatal(err)
+	}
+	return s.cmd.Wait()
 }
 
 // Pid is the server's process.
