@@ -20,7 +20,7 @@ var SecurityGroup = (&Resource[model.SecurityGroup]{
 	Quota:      "security_group",
 	Virtual:    tagFilters(groupMeta, map[string]func(*model.SecurityGroup, string) bool{}),
 	Attributes: slices.Concat(
-		named(identity(groupMeta), groupName(), func(g *model.SecurityGroup) *string { return &g.Name }),
+		nameAs(identity(groupMeta), groupName(), func(g *model.SecurityGroup) *string { return &g.Name }),
 		[]*Attribute[model.SecurityGroup]{
 			attribute("stateful", Post|Put|shows, boolean(), func(g *model.SecurityGroup) *bool { return &g.Stateful },
 				extension("stateful-security-group"), byDefault(true),
@@ -35,8 +35,8 @@ var SecurityGroup = (&Resource[model.SecurityGroup]{
 	),
 }).ready()
 
-// named replaces how the name is validated.
-func named[T any](attributes []*Attribute[T], c codec[string], ref func(*T) *string) []*Attribute[T] {
+// nameAs replaces how the name is validated.
+func nameAs[T any](attributes []*Attribute[T], c codec[string], ref func(*T) *string) []*Attribute[T] {
 	for i, a := range attributes {
 		if a.Name == "name" {
 			attributes[i] = attribute("name", a.Access, c, ref, help(a.Help))
