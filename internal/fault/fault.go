@@ -21,6 +21,7 @@ const (
 	TooLarge                 // 413
 	Precondition             // 412
 	Unavailable              // 503
+	Unimplemented            // 501
 )
 
 // Error is a fault of the API. Type is the name of the error in the networking API (for instance NetworkInUse).

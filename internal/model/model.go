@@ -76,6 +76,8 @@ type Network struct {
 	// SubnetIDs are kept by the subnet rules, in order of creation.
 	SubnetIDs             []string `json:"subnet_ids,omitempty"`
 	AvailabilityZoneHints []string `json:"availability_zone_hints,omitempty"`
+	// QoSPolicyID is the QoS policy of the ports that have none of their own; empty: none.
+	QoSPolicyID string `json:"qos_policy_id,omitempty"`
 }
 
 // Clone returns a deep copy.
@@ -115,7 +117,7 @@ type Subnet struct {
 	// IPv6RAMode and IPv6AddressMode are "", "slaac", "dhcpv6-stateful" or "dhcpv6-stateless".
 	IPv6RAMode      string `json:"ipv6_ra_mode,omitempty"`
 	IPv6AddressMode string `json:"ipv6_address_mode,omitempty"`
-	// ServiceTypes are beginnings of device owners: only ports of these get addresses here. Empty: all ports.
+	// ServiceTypes are the device owners whose ports get addresses here. Empty: all.
 	ServiceTypes []string `json:"service_types,omitempty"`
 	// SubnetPoolID is the pool that the block was carved from, SegmentID the segment of a routed network where the
 	// addresses can be reached; empty where there is none.
@@ -218,6 +220,8 @@ type Port struct {
 	AllowedAddressPairs []AddressPair `json:"allowed_address_pairs,omitempty"`
 	ExtraDHCPOpts       []DHCPOption  `json:"extra_dhcp_opts,omitempty"`
 	DNSName             string        `json:"dns_name,omitempty"`
+	// QoSPolicyID is the port's own QoS policy; empty: that of its network, if it has one.
+	QoSPolicyID string `json:"qos_policy_id,omitempty"`
 }
 
 // Clone returns a deep copy.

@@ -70,15 +70,16 @@ var errNotServed = errors.New("the service is unavailable at present")
 
 // statuses are the status codes of the kinds of faults.
 var statuses = map[fault.Kind]int{
-	fault.Invalid:      http.StatusBadRequest,
-	fault.Unauthorized: http.StatusUnauthorized,
-	fault.Forbidden:    http.StatusForbidden,
-	fault.NotFound:     http.StatusNotFound,
-	fault.Conflict:     http.StatusConflict,
-	fault.OverQuota:    http.StatusConflict,
-	fault.TooLarge:     http.StatusRequestEntityTooLarge,
-	fault.Precondition: http.StatusPreconditionFailed,
-	fault.Unavailable:  http.StatusServiceUnavailable,
+	fault.Invalid:       http.StatusBadRequest,
+	fault.Unauthorized:  http.StatusUnauthorized,
+	fault.Forbidden:     http.StatusForbidden,
+	fault.NotFound:      http.StatusNotFound,
+	fault.Conflict:      http.StatusConflict,
+	fault.OverQuota:     http.StatusConflict,
+	fault.TooLarge:      http.StatusRequestEntityTooLarge,
+	fault.Precondition:  http.StatusPreconditionFailed,
+	fault.Unavailable:   http.StatusServiceUnavailable,
+	fault.Unimplemented: http.StatusNotImplemented,
 }
 
 // fail answers with an error. It is the only place where errors become status codes, and where what went wrong inside

@@ -33,6 +33,8 @@ var (
 		}
 		return keys
 	})
+	// NetworksByQoSPolicy finds the networks that have the QoS policy.
+	NetworksByQoSPolicy = newIndex(Networks, func(n *model.Network) []string { return optional(n.QoSPolicyID) })
 
 	Subnets          = newTable[model.Subnet]("subnet")
 	SubnetsByProject = newIndex(Subnets, func(s *model.Subnet) []string { return []string{s.ProjectID} })
@@ -74,6 +76,8 @@ var (
 		}
 		return []string{p.Binding.Host}
 	})
+	// PortsByQoSPolicy finds the ports that have the QoS policy themselves.
+	PortsByQoSPolicy = newIndex(Ports, func(p *model.Port) []string { return optional(p.QoSPolicyID) })
 
 	Agents       = newTable[model.Agent]("agent")
 	AgentsByHost = newIndex(Agents, func(a *model.Agent) []string { return []string{a.Host} })
