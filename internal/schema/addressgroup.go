@@ -51,7 +51,7 @@ func addresses() codec[[]netip.Prefix] {
 			}
 			blocks = append(blocks, p)
 		}
-		slices.SortFunc(blocks, item.compare)
+		slices.SortFunc(blocks, netip.Prefix.Compare)
 		return slices.Compact(blocks), nil
 	}
 	return c
