@@ -147,19 +147,6 @@ type FixedIP struct {
 	IP       netip.Addr `json:"ip_address"`
 }
 
-// AddressPair is an address (and MAC) that a port may use besides its own.
-type AddressPair struct {
-	IP  netip.Prefix `json:"ip_address"`
-	MAC string       `json:"mac_address"`
-}
-
-// DHCPOption is an extra DHCP option of a port, by dnsmasq's name or number.
-type DHCPOption struct {
-	Name      string `json:"opt_name"`
-	Value     string `json:"opt_value"`
-	IPVersion int    `json:"ip_version"`
-}
-
 // PortStatus is what the API shows as a port's status.
 type PortStatus string
 
@@ -180,21 +167,6 @@ const (
 	VIFBindingFailed VIFType = "binding_failed"
 	VIFBridge        VIFType = "bridge"
 )
-
-// Binding ties a port to the host on which its device is to appear.
-type Binding struct {
-	Host     string         `json:"host,omitempty"`
-	VNICType string         `json:"vnic_type,omitempty"`
-	VIFType  VIFType        `json:"vif_type"`
-	Profile  map[string]any `json:"profile,omitempty"`
-	// SegmentID is the segment of the network through which the host reaches it.
-	SegmentID string `json:"segment_id,omitempty"`
-}
-
-// Bound says whether the port is tied to a host that can wire it.
-func (b Binding) Bound() bool {
-	return b.VIFType != VIFUnbound && b.VIFType != VIFBindingFailed && b.VIFType != ""
-}
 
 // Port is an attachment point of a network: a MAC, addresses, and the device that uses them.
 type Port struct {
@@ -219,9 +191,25 @@ type Port struct {
 	SecurityGroupIDs    []string      `json:"security_group_ids,omitempty"`
 	AllowedAddressPairs []AddressPair `json:"allowed_address_pairs,omitempty"`
 	ExtraDHCPOpts       []DHCPOption  `json:"extra_dhcp_opts,omitempty"`
-	DNSName             string        `json:"dns_name,omitempty"`
+	// DNSName and DNSDomain are what the workload is to be called; empty: a name that is made of its address.
+	DNSName   string `json:"dns_name,omitempty"`
+	DNSDomain string `json:"dns_domain,omitempty"`
+	// InactiveBindings tie the port to further hosts, to which a live migration may take it. Activating one puts it in
+	// the place of Binding.
+	InactiveBindings []Binding `json:"inactive_bindings,omitempty"`
+	// IPAllocation says how the port came to its addresses; empty: at once.
+	IPAllocation IPAllocation `json:"ip_allocation,omitempty"`
+	// DataPlaneStatus is what an outside observer of the data plane says: "", ACTIVE or DOWN.
+	DataPlaneStatus string `json:"data_plane_status,omitempty"`
+	// NUMAAffinityPolicy and DeviceProfile are for Nova, which reads them; Neutrino only keeps them.
+	NUMAAffinityPolicy    string `json:"numa_affinity_policy,omitempty"`
+	DeviceProfile         string `json:"device_profile,omitempty"`
+	PropagateUplinkStatus bool   `json:"propagate_uplink_status,omitempty"`
 	// QoSPolicyID is the port's own QoS policy; empty: that of its network, if it has one.
 	QoSPolicyID string `json:"qos_policy_id,omitempty"`
+
+	// View is filled in when the port is shown, it is never stored.
+	View *PortView `json:"-"`
 }
 
 // Clone returns a deep copy.
@@ -233,6 +221,7 @@ func (p *Port) Clone() *Port {
 	c.AllowedAddressPairs = slices.Clone(p.AllowedAddressPairs)
 	c.ExtraDHCPOpts = slices.Clone(p.ExtraDHCPOpts)
 	c.Binding.Profile = maps.Clone(p.Binding.Profile)
+	c.InactiveBindings = slices.Clone(p.InactiveBindings)
 	return &c
 }
 

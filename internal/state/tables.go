@@ -69,13 +69,8 @@ var (
 		}
 		return []string{p.NetworkID + "/" + p.Binding.Host}
 	})
-	// PortsByFailedHost finds the ports whose binding to a host has failed.
-	PortsByFailedHost = newIndex(Ports, func(p *model.Port) []string {
-		if p.Binding.VIFType != model.VIFBindingFailed {
-			return nil
-		}
-		return []string{p.Binding.Host}
-	})
+	// PortsByWantedHost finds the ports that ask for a host, whether or not their binding to it has failed.
+	PortsByWantedHost = newIndex(Ports, func(p *model.Port) []string { return optional(p.Binding.Host) })
 	// PortsByQoSPolicy finds the ports that have the QoS policy themselves.
 	PortsByQoSPolicy = newIndex(Ports, func(p *model.Port) []string { return optional(p.QoSPolicyID) })
 

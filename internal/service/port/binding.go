@@ -19,8 +19,10 @@ func (s *Rules) bind(r state.Reader, p *model.Port, live mech.Liveness) {
 // when its agent has just said what it can do.
 func (s *Rules) Rebind(tx *state.Tx, host string) {
 	var failed []*model.Port
-	for p := range state.PortsByFailedHost.List(tx, host) {
-		failed = append(failed, p)
+	for p := range state.PortsByWantedHost.List(tx, host) {
+		if p.Binding.VIFType == model.VIFBindingFailed {
+			failed = append(failed, p)
+		}
 	}
 	for _, p := range failed {
 		again := p.Clone()
