@@ -22,6 +22,12 @@ type Rules[T any] interface {
 	Delete(tx *state.Tx, c *auth.Caller, obj *T) error
 }
 
+// BulkRules are implemented by Rules that know more about several objects of one request than about each of them. What
+// they check must not depend on the state: it is asked before the policy.
+type BulkRules[T any] interface {
+	CheckBulk(objs []*T) error
+}
+
 // Collection says how a resource is served. The objects are *T, and implement model.Object.
 type Collection[T any] struct {
 	Resource *schema.Resource[T] // required
@@ -44,6 +50,9 @@ type Collection[T any] struct {
 	// caller (is a network shared with its project?) or is not in the state (is an agent alive?). It is called once a
 	// request, the function for every object that is looked at, before filters and policy rules.
 	For func(r state.Reader, c *auth.Caller) func(*T) *T
+	// BeforeList returns what has to be made before the caller may list the collection, or nil when there is nothing,
+	// for instance the default security group of the caller's project.
+	BeforeList func(r state.Reader, c *auth.Caller) func(tx *state.Tx) error
 	// Under makes a sub-collection; set exactly when Resource.Below is.
 	Under *Under[T]
 	// Actions are what can be done with an object besides changing and deleting it.

@@ -31,6 +31,9 @@ func (c *collection[T]) create(q *request) error {
 			return err
 		}
 	}
+	if err := c.checkBulk(drafts); err != nil {
+		return err
+	}
 	var made []*T
 	_, err = c.api.opts.Store.Update(q.Context(), func(tx *state.Tx) (err error) {
 		made, err = c.make(tx, q, drafts)
@@ -72,6 +75,19 @@ func (c *collection[T]) draft(q *request, raw map[string]any) (d draft[T], err e
 	}
 	d.demand = c.creating(d.obj, raw, d.given)
 	return d, nil
+}
+
+// checkBulk asks the rules about several objects together.
+func (c *collection[T]) checkBulk(drafts []draft[T]) error {
+	rules, ok := c.Rules.(BulkRules[T])
+	if !ok || len(drafts) < 2 {
+		return nil
+	}
+	objs := make([]*T, len(drafts))
+	for i := range drafts {
+		objs[i] = drafts[i].obj
+	}
+	return rules.CheckBulk(objs)
 }
 
 // make is the transaction of create.

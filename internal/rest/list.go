@@ -16,7 +16,16 @@ func (c *collection[T]) list(q *request) error {
 	if err != nil {
 		return err
 	}
-	s, err := c.scope(c.api.opts.Store.Read(), q)
+	r := c.api.opts.Store.Read()
+	if c.BeforeList != nil {
+		if prepare := c.BeforeList(r, q.caller); prepare != nil {
+			if _, err := c.api.opts.Store.Update(q.Context(), prepare); err != nil {
+				return err
+			}
+			r = c.api.opts.Store.Read()
+		}
+	}
+	s, err := c.scope(r, q)
 	if err != nil {
 		return err
 	}
