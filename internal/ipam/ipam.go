@@ -50,6 +50,12 @@ func Fits(s *model.Subnet, ip netip.Addr, deviceOwner string) bool {
 // RouterOwned says whether the device owner is a router: its ports may have addresses that others may not.
 func RouterOwned(deviceOwner string) bool { return strings.HasPrefix(deviceOwner, "network:router_") }
 
+// Serves says whether ports of the device owner get addresses in the subnet. DHCP servers get one wherever there is DHCP.
+func Serves(s *model.Subnet, deviceOwner string) bool {
+	return len(s.ServiceTypes) == 0 || slices.Contains(s.ServiceTypes, deviceOwner) ||
+		s.EnableDHCP && deviceOwner == model.DeviceOwnerDHCP
+}
+
 // Claim says whether the port may take the address: it fits the subnet and no other port has it. The faults are
 // InvalidIpForSubnet (400) and IpAddressAlreadyAllocated (409).
 func Claim(r state.Reader, s *model.Subnet, ip netip.Addr, p *model.Port) error {

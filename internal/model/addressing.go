@@ -49,3 +49,43 @@ func (s *AddressScope) Clone() *AddressScope {
 	c.Meta = s.Meta.clone()
 	return &c
 }
+
+// NetworkSegment is a segment as the API shows it by itself. The network's list of segments is what counts; this object
+// follows it, and has besides a name and a description. Its id is that of the segment.
+type NetworkSegment struct {
+	Meta
+	NetworkID string  `json:"network_id"`
+	Segment   Segment `json:"segment"`
+}
+
+// Clone returns a deep copy.
+func (s *NetworkSegment) Clone() *NetworkSegment {
+	c := *s
+	c.Meta = s.Meta.clone()
+	return &c
+}
+
+// SegmentRange is a range of segmentation ids from which those of networks are taken that asked for none.
+type SegmentRange struct {
+	Meta // the ProjectID is empty where the range is shared
+	// Default says that it is from the server's options, and cannot be changed over the API.
+	Default         bool        `json:"default,omitempty"`
+	Shared          bool        `json:"shared"`
+	NetworkType     NetworkType `json:"network_type"`
+	PhysicalNetwork string      `json:"physical_network,omitempty"` // of VLANs
+	Minimum         int         `json:"minimum"`
+	Maximum         int         `json:"maximum"`
+	// Available and Used fill the view: the ids that are free, and the projects that have the others. They are not kept.
+	Available []int          `json:"-"`
+	Used      map[int]string `json:"-"`
+}
+
+// Clone returns a deep copy.
+func (s *SegmentRange) Clone() *SegmentRange {
+	c := *s
+	c.Meta = s.Meta.clone()
+	return &c
+}
+
+// Holds says whether the id is in the range.
+func (s *SegmentRange) Holds(id int) bool { return s.Minimum <= id && id <= s.Maximum }

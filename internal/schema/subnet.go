@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
+	"github.com/neutrino-net/neutrino/internal/fault"
 	"github.com/neutrino-net/neutrino/internal/model"
 )
 
@@ -14,6 +16,8 @@ const (
 	maxNameservers = 5
 	maxHostRoutes  = 20
 	maxPools       = 64
+
+	maxServiceTypes = 32
 )
 
 func subnetMeta(s *model.Subnet) *model.Meta { return &s.Meta }
@@ -32,8 +36,14 @@ var Subnet = (&Resource[model.Subnet]{
 				required, help("The network it belongs to.")),
 			attribute("ip_version", Post|shows, ipVersion(), func(s *model.Subnet) *int { return &s.IPVersion },
 				required, help("4 or 6.")),
-			attribute("cidr", Post|shows, prefix(), func(s *model.Subnet) *netip.Prefix { return &s.CIDR },
-				help("The block of addresses, as in 10.0.0.0/24.")),
+			attribute("cidr", Post|shows, nullable(prefix()), func(s *model.Subnet) *netip.Prefix { return &s.CIDR },
+				help("The block of addresses, as in 10.0.0.0/24; not given: one is carved from a pool.")),
+			attribute("subnetpool_id", Post|shows, nullable(id()), func(s *model.Subnet) *string { return &s.SubnetPoolID },
+				extension("subnet_allocation"), help("The pool that the block is from.")),
+			attribute("use_default_subnetpool", Post|Hidden, boolean(), func(s *model.Subnet) *bool { return &s.UseDefaultPool },
+				extension("default-subnetpools"), byDefault(false), help("Whether the block is to be from the default pool.")),
+			attribute("prefixlen", Post|Hidden, integer(0, 128), func(s *model.Subnet) *int { return &s.PrefixLen },
+				extension("subnet_allocation"), help("The prefix length of the block to be carved; not given: the pool's.")),
 			attribute("gateway_ip", Post|Put|shows, nullable(address()), func(s *model.Subnet) *netip.Addr { return &s.GatewayIP },
 				help("The address of the gateway; null: none; not given: the first address.")),
 			attribute("allocation_pools", Post|Put, list(maxPools, pool()),
@@ -50,6 +60,14 @@ var Subnet = (&Resource[model.Subnet]{
 			attribute("ipv6_address_mode", Post|shows, nullable(text(32)),
 				func(s *model.Subnet) *string { return &s.IPv6AddressMode },
 				oneOf(ipv6Modes...), help("How workloads get their addresses.")),
+			attribute("service_types", Post|Put, list(maxServiceTypes, serviceType()),
+				func(s *model.Subnet) *[]string { return &s.ServiceTypes }, extension("subnet-service-types"), enforced,
+				help("The device owners whose ports get addresses here; none: all.")),
+			attribute("segment_id", Post|Put|shows, nullable(id()), func(s *model.Subnet) *string { return &s.SegmentID },
+				extension("segment"), enforced, restricted, help("The segment of a routed network where its addresses are.")),
+			attribute("dns_publish_fixed_ip", Post|Put, boolean(), func(s *model.Subnet) *bool { return &s.DNSPublishFixedIP },
+				extension("subnet-dns-publish-fixed-ip"), byDefault(false),
+				help("Whether its addresses may be published in an external DNS.")),
 		},
 		standard(subnetMeta),
 	),
@@ -66,6 +84,28 @@ func ipVersion() codec[int] {
 			return 0, fmt.Errorf("'%s' is not in [4, 6]", quote(raw))
 		}
 		return v, nil
+	}
+	return c
+}
+
+// serviceOwners are how the device owners begin that a subnet can be reserved for.
+var serviceOwners = []string{"network:", "neutron:", "compute:", "trunk:", "baremetal:"}
+
+// serviceType is a device owner for which a subnet is reserved.
+func serviceType() codec[string] {
+	c := text(255)
+	parse := c.parse
+	c.parse = func(raw any) (string, error) {
+		s, err := parse(raw)
+		if err != nil {
+			return "", fault.New(fault.Invalid, "InvalidInputSubnetServiceType",
+				"Subnet service type %s is not a string.", quote(raw))
+		}
+		if !slices.ContainsFunc(serviceOwners, func(owner string) bool { return strings.HasPrefix(s, owner) }) {
+			return "", fault.New(fault.Invalid, "InvalidSubnetServiceType",
+				"Subnet service type %s does not correspond to a valid device owner.", clip(s))
+		}
+		return s, nil
 	}
 	return c
 }

@@ -104,6 +104,17 @@ func checkPorts(t *rapid.T, r state.Reader, want map[string]*model.Port) {
 			t.Fatalf("the table says that %s owns %d ports, want %d", project, n, owned)
 		}
 	}
+	addresses := map[string]int{}
+	for _, p := range want {
+		for _, f := range p.FixedIPs {
+			addresses[f.SubnetID]++
+		}
+	}
+	for subnet, n := range addresses {
+		if got := state.AddressesBySubnet.Count(r, subnet); got != n {
+			t.Fatalf("the tally says that %d addresses of %s are taken, want %d", got, subnet, n)
+		}
+	}
 	for id, p := range want {
 		if got, ok := state.Ports.Get(r, id); !ok || got != p && cmp.Diff(got, p, netipCompare) != "" {
 			t.Fatalf("port %s is %v, want %v", id, got, p)

@@ -23,6 +23,7 @@ type Table[T any] struct {
 	slot    int
 	counts  int // the slot of the number of objects of each project
 	indexes []*Index[T]
+	tallies []*Tally[T]
 	meta    func(*T) *model.Meta
 }
 
@@ -220,6 +221,10 @@ func (t *Table[T]) put(tx *Tx, obj any) any {
 		t.count(tx, before, -1)
 		t.count(tx, owner, 1)
 	}
+	was, _ := old.(*T)
+	for _, c := range t.tallies {
+		c.moved(tx, was, o)
+	}
 	for _, ix := range t.indexes {
 		keys := ix.keys(o)
 		if had {
@@ -240,6 +245,9 @@ func (t *Table[T]) remove(tx *Tx, id string) any {
 		return nil
 	}
 	t.count(tx, t.meta(old.(*T)).ProjectID, -1)
+	for _, c := range t.tallies {
+		c.moved(tx, old.(*T), nil)
+	}
 	for _, ix := range t.indexes {
 		for _, k := range ix.keys(old.(*T)) {
 			tx.txn(ix.slot).Delete(indexKey(k, id))

@@ -2,7 +2,7 @@ package state
 
 import "github.com/neutrino-net/neutrino/internal/model"
 
-// Subnet pools and address scopes.
+// Subnet pools, address scopes, and the segments of networks.
 var (
 	SubnetPools          = newTable[model.SubnetPool]("subnetpool")
 	SubnetPoolsByProject = newIndex(SubnetPools, func(p *model.SubnetPool) []string { return []string{p.ProjectID} })
@@ -36,4 +36,27 @@ var (
 	SubnetsByPool = newIndex(Subnets, func(s *model.Subnet) []string { return optional(s.SubnetPoolID) })
 	// SubnetsBySegment finds the subnets of a segment of a routed network.
 	SubnetsBySegment = newIndex(Subnets, func(s *model.Subnet) []string { return optional(s.SegmentID) })
+
+	// AddressesBySubnet counts the addresses that ports have, by subnet.
+	AddressesBySubnet = newTally(Ports, func(p *model.Port) []string {
+		keys := make([]string, 0, len(p.FixedIPs))
+		for _, f := range p.FixedIPs {
+			keys = append(keys, f.SubnetID)
+		}
+		return keys
+	})
+
+	Segments          = newTable[model.NetworkSegment]("segment")
+	SegmentsByNetwork = newIndex(Segments, func(s *model.NetworkSegment) []string { return []string{s.NetworkID} })
+
+	SegmentRanges = newTable[model.SegmentRange]("segment-range")
+	// SegmentRangesByType has the key SegmentRangeKey.
+	SegmentRangesByType = newIndex(SegmentRanges, func(s *model.SegmentRange) []string {
+		return []string{SegmentRangeKey(s.NetworkType, s.PhysicalNetwork)}
+	})
 )
+
+// SegmentRangeKey identifies the ids that ranges of the type and physical network divide.
+func SegmentRangeKey(t model.NetworkType, physicalNetwork string) string {
+	return string(t) + "/" + physicalNetwork
+}

@@ -2,7 +2,12 @@
 // and IPv6 modes, and what happens to the ports' addresses when a subnet comes or goes.
 //
 // Who may do something is asked of the policy before. The rules run in a transaction, store what they make, and
-// return a *fault.Error, after which the transaction is dropped. validate.go has the checks that need no state.
+// return a *fault.Error, after which the transaction is dropped.
+//
+// Read in this order:
+//   - subnet.go: create, update, delete, as the API asks for them; validate.go: the checks that need no state.
+//   - block.go: where the block of a new subnet comes from, and which subnets may be neighbours on a network.
+//   - segment.go: the subnets of routed networks, which have several segments, and the routes between them.
 package subnet
 
 import (
@@ -28,11 +33,9 @@ func (Rules) Create(tx *state.Tx, c *auth.Caller, s *model.Subnet, given schema.
 	if err != nil {
 		return err
 	}
-	if !s.CIDR.IsValid() {
-		return fault.New(fault.Invalid, "BadRequest",
-			"Bad subnets request: a subnetpool must be specified in the absence of a cidr.")
+	if err := takeBlock(tx, c, s, given); err != nil {
+		return err
 	}
-	s.CIDR = s.CIDR.Masked()
 	if err := checkBlock(s); err != nil {
 		return err
 	}
@@ -48,15 +51,20 @@ func (Rules) Create(tx *state.Tx, c *auth.Caller, s *model.Subnet, given schema.
 	if err := checkOverlap(tx, s); err != nil {
 		return err
 	}
+	if err := checkSegment(tx, n, nil, s); err != nil {
+		return err
+	}
 	if s.AllocationPools == nil {
 		s.AllocationPools = ipam.DefaultPools(s.CIDR, s.GatewayIP)
 	} else if err := checkPools(s); err != nil {
 		return err
 	}
+	s.HostRoutes = peerRoutes(tx, s, netip.Addr{}, netip.Prefix{})
 	state.Subnets.Put(tx, s)
 	n = n.Clone()
 	n.SubnetIDs = append(n.SubnetIDs, s.ID)
 	state.Networks.Put(tx, n)
+	routePeers(tx, s, netip.Prefix{})
 	return addressPorts(tx, s)
 }
 
@@ -86,16 +94,27 @@ func (Rules) Update(tx *state.Tx, _ *auth.Caller, old, s *model.Subnet, given sc
 			return err
 		}
 	}
+	if s.SegmentID != old.SegmentID {
+		n, ok := state.Networks.Get(tx, s.NetworkID)
+		if !ok {
+			return fault.Missing("Network", s.NetworkID)
+		}
+		if err := checkSegment(tx, n, old, s); err != nil {
+			return err
+		}
+	}
+	s.HostRoutes = peerRoutes(tx, s, old.GatewayIP, netip.Prefix{})
 	state.Subnets.Put(tx, s)
 	return nil
 }
 
 // Delete deletes the subnet if no port needs it: the fault is SubnetInUse (409). Addresses of DHCP servers, and those
-// that follow from the MAC, are taken from their ports; addresses of routers always forbid it.
+// that follow from the MAC, are taken from their ports; addresses of routers always forbid it, and so do on a routed
+// network ports that would be left without any.
 func (Rules) Delete(tx *state.Tx, _ *auth.Caller, s *model.Subnet) error {
 	var ports []*model.Port
 	for _, p := range ipam.Taken(tx, s.ID, lowest(s)) {
-		if p.DeviceOwner != model.DeviceOwnerDHCP && (!ipam.Automatic(s) || ipam.RouterOwned(p.DeviceOwner)) {
+		if needs(p, s) {
 			return fault.New(fault.Conflict, "SubnetInUse", "Unable to complete operation on subnet %s: "+
 				"One or more ports have an IP allocation from this subnet.", s.ID)
 		}
@@ -119,7 +138,19 @@ func (Rules) Delete(tx *state.Tx, _ *auth.Caller, s *model.Subnet) error {
 		n.SubnetIDs = slices.DeleteFunc(n.SubnetIDs, func(id string) bool { return id == s.ID })
 		state.Networks.Put(tx, n)
 	}
+	routePeers(tx, s, s.CIDR)
 	return nil
+}
+
+// needs says whether the port forbids that the subnet is deleted.
+func needs(p *model.Port, s *model.Subnet) bool {
+	switch {
+	case p.DeviceOwner == model.DeviceOwnerDHCP:
+		return false
+	case !ipam.Automatic(s) || ipam.RouterOwned(p.DeviceOwner):
+		return true
+	}
+	return s.SegmentID != "" && !slices.ContainsFunc(p.FixedIPs, func(f model.FixedIP) bool { return f.SubnetID != s.ID })
 }
 
 // lowest is the address from which on all addresses of the subnet are.
@@ -158,7 +189,7 @@ func addressPorts(tx *state.Tx, s *model.Subnet) error {
 	}
 	var ports []*model.Port
 	for p := range state.PortsByNetwork.List(tx, s.NetworkID) {
-		if !ipam.RouterOwned(p.DeviceOwner) {
+		if !ipam.RouterOwned(p.DeviceOwner) && ipam.Serves(s, p.DeviceOwner) {
 			ports = append(ports, p)
 		}
 	}
