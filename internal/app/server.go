@@ -30,6 +30,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/service/dhcp"
 	"github.com/neutrino-net/neutrino/internal/service/network"
 	"github.com/neutrino-net/neutrino/internal/service/port"
+	"github.com/neutrino-net/neutrino/internal/service/rbac"
 	"github.com/neutrino-net/neutrino/internal/service/subnet"
 	"github.com/neutrino-net/neutrino/internal/southbound"
 	"github.com/neutrino-net/neutrino/internal/state"
@@ -102,6 +103,7 @@ type server struct {
 	authenticator identity.Authenticator
 	identityAPI   http.Handler
 	rest          *rest.API
+	sharing       *rbac.Rules
 }
 
 func (s *server) openListeners(context.Context) error {
@@ -271,11 +273,13 @@ func (s *server) makeAPI(context.Context) error {
 		return err
 	}
 	s.operations()
+	s.makeSharing()
 	return errors.Join(
 		rest.Register(s.rest, rest.Networks(s.networks)),
 		rest.Register(s.rest, rest.Subnets(subnet.Rules{})),
 		rest.Register(s.rest, rest.Ports(s.hosts.ports)),
 		rest.Register(s.rest, rest.Agents(s.hosts.agents, s.hosts.decorate)),
+		s.coreAPI(),
 	)
 }
 

@@ -24,6 +24,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/service/agent"
 	"github.com/neutrino-net/neutrino/internal/service/network"
 	"github.com/neutrino-net/neutrino/internal/service/port"
+	"github.com/neutrino-net/neutrino/internal/service/rbac"
 	"github.com/neutrino-net/neutrino/internal/service/subnet"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
@@ -71,11 +72,21 @@ func (s storing[T]) Create(tx *state.Tx, _ *auth.Caller, obj *T, _ schema.Given)
 			return fault.Missing("Network", s.network(obj))
 		}
 	}
+	share(tx, obj)
 	s.table.Put(tx, obj)
 	return nil
 }
 
+// share makes the RBAC policies that say what the attributes of a network say.
+func share(tx *state.Tx, obj any) {
+	if n, ok := obj.(*model.Network); ok {
+		rbac.Share(tx, network.RBACType, n.ID, model.AccessShared, n.ProjectID, n.Shared)
+		rbac.Share(tx, network.RBACType, n.ID, model.AccessExternal, n.ProjectID, n.External)
+	}
+}
+
 func (s storing[T]) Update(tx *state.Tx, _ *auth.Caller, _, obj *T, _ schema.Given) error {
+	share(tx, obj)
 	s.table.Put(tx, obj)
 	return nil
 }

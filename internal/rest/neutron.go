@@ -7,6 +7,8 @@ import (
 	"github.com/neutrino-net/neutrino/internal/auth"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/schema"
+	"github.com/neutrino-net/neutrino/internal/service/network"
+	"github.com/neutrino-net/neutrino/internal/service/rbac"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
 
@@ -20,10 +22,11 @@ func Networks(rules Rules[model.Network]) Collection[model.Network] {
 			{Filter: "tenant_id", Index: state.NetworksByProject},
 		},
 		Visible: visibleNetworks,
+		For:     network.View,
 	}
 }
 
-// visibleNetworks are those of the caller's project and those that are shared or external.
+// visibleNetworks are those of the caller's project, those that are shared with it, and those that are external.
 func visibleNetworks(r state.Reader, c *auth.Caller) iter.Seq[*model.Network] {
 	return func(yield func(*model.Network) bool) {
 		for n := range state.NetworksByProject.List(r, c.ProjectID) {
@@ -38,6 +41,12 @@ func visibleNetworks(r state.Reader, c *auth.Caller) iter.Seq[*model.Network] {
 		}
 		for n := range state.NetworksShared.List(r, "external") {
 			if n.ProjectID != c.ProjectID && !n.Shared && !yield(n) {
+				return
+			}
+		}
+		for id := range rbac.SharedOnlyWith(r, network.RBACType, c.ProjectID) {
+			n, ok := state.Networks.Get(r, id)
+			if ok && n.ProjectID != c.ProjectID && !n.Shared && !n.External && !yield(n) {
 				return
 			}
 		}
@@ -56,13 +65,13 @@ func Subnets(rules Rules[model.Subnet]) Collection[model.Subnet] {
 		Visible: func(r state.Reader, c *auth.Caller) iter.Seq[*model.Subnet] {
 			return visibleMembers(r, c, state.SubnetsByProject, state.SubnetsByNetwork, visibleNetworks(r, c))
 		},
-		Fields: func(r state.Reader, _ *auth.Caller) func(*model.Subnet, string) (string, bool) {
-			network := networkFields(r)
+		Fields: func(r state.Reader, c *auth.Caller) func(*model.Subnet, string) (string, bool) {
+			fields := networkFields(r, c)
 			return func(s *model.Subnet, name string) (string, bool) {
 				if name == "router:external" {
 					name = "network:router:external"
 				}
-				return network(s.NetworkID, name)
+				return fields(s.NetworkID, name)
 			}
 		},
 		Parent: func(s *model.Subnet) (string, string) { return schema.Network.Plural, s.NetworkID },
@@ -85,9 +94,9 @@ func Ports(rules Rules[model.Port]) Collection[model.Port] {
 			return visibleMembers(r, c, state.PortsByProject, state.PortsByNetwork,
 				state.NetworksByProject.List(r, c.ProjectID))
 		},
-		Fields: func(r state.Reader, _ *auth.Caller) func(*model.Port, string) (string, bool) {
-			network := networkFields(r)
-			return func(p *model.Port, name string) (string, bool) { return network(p.NetworkID, name) }
+		Fields: func(r state.Reader, c *auth.Caller) func(*model.Port, string) (string, bool) {
+			fields := networkFields(r, c)
+			return func(p *model.Port, name string) (string, bool) { return fields(p.NetworkID, name) }
 		},
 		Parent: func(p *model.Port) (string, string) { return schema.Network.Plural, p.NetworkID },
 	}
@@ -112,13 +121,17 @@ func visibleMembers[T any](r state.Reader, c *auth.Caller, byProject, byNetwork 
 	}
 }
 
-// networkFields gives policy rules what they ask about the network of a subnet or port. It looks each network up once.
-func networkFields(r state.Reader) func(id, name string) (string, bool) {
+// networkFields gives policy rules what they ask about the network of a subnet or port, as the caller sees it. It looks
+// each network up once.
+func networkFields(r state.Reader, c *auth.Caller) func(id, name string) (string, bool) {
 	known := map[string]*model.Network{}
+	view := network.View(r, c)
 	return func(id, name string) (string, bool) {
 		n, ok := known[id]
 		if !ok {
-			n, _ = state.Networks.Get(r, id)
+			if n, ok = state.Networks.Get(r, id); ok && view != nil {
+				n = view(n)
+			}
 			known[id] = n
 		}
 		if n == nil {

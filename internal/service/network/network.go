@@ -14,6 +14,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/ml2/typedriver"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/schema"
+	"github.com/neutrino-net/neutrino/internal/service/rbac"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
 
@@ -44,6 +45,7 @@ func (s *Rules) Create(tx *state.Tx, _ *auth.Caller, n *model.Network, given sch
 	if err := s.fitMTU(n); err != nil {
 		return err
 	}
+	share(tx, n)
 	state.Networks.Put(tx, n)
 	return nil
 }
@@ -70,10 +72,10 @@ func (s *Rules) Update(tx *state.Tx, _ *auth.Caller, old, n *model.Network, give
 			}
 		}
 	}
-	if old.Shared && !n.Shared && usedByOthers(tx, n) {
-		return fault.New(fault.Conflict, "InvalidSharedSetting",
-			"Unable to reconfigure sharing settings for network %s. Multiple tenants are using it.", n.Name)
+	if err := unshared(tx, old, n); err != nil {
+		return err
 	}
+	share(tx, n)
 	state.Networks.Put(tx, n)
 	return nil
 }
@@ -109,6 +111,7 @@ func (s *Rules) Delete(tx *state.Tx, _ *auth.Caller, n *model.Network) error {
 	for _, id := range subnets {
 		state.Subnets.Delete(tx, id)
 	}
+	rbac.Forget(tx, RBACType, n.ID)
 	state.Networks.Delete(tx, n.ID)
 	return nil
 }
@@ -152,33 +155,18 @@ func MTUCarries(n *model.Network, ipVersion int) error {
 	return nil
 }
 
-// usedByOthers says whether a project other than the owner's has ports or subnets on the network. Ports of the network
-// itself, like those of routers and DHCP servers, do not count.
-func usedByOthers(r state.Reader, n *model.Network) bool {
-	for sub := range state.SubnetsByNetwork.List(r, n.ID) {
-		if sub.ProjectID != n.ProjectID {
-			return true
-		}
-	}
-	for p := range state.PortsByNetwork.List(r, n.ID) {
-		if p.ProjectID != n.ProjectID && !strings.HasPrefix(p.DeviceOwner, "network:") {
-			return true
-		}
-	}
-	return false
-}
-
 // Find returns the network, if the caller may know that it exists. The fault is NetworkNotFound (404).
 func Find(r state.Reader, c *auth.Caller, id string) (*model.Network, error) {
 	n, ok := state.Networks.Get(r, id)
-	if !ok || !Visible(c, n) {
+	if !ok || !Visible(r, c, n) {
 		return nil, fault.Missing("Network", id)
 	}
 	return n, nil
 }
 
 // Visible says whether the caller may know that the network exists: as an administrator, as a service of the cloud, as
-// its owner, or because it is shared or external.
-func Visible(c *auth.Caller, n *model.Network) bool {
-	return n.Shared || n.External || c.Admin() || c.HasRole("service") || c.ProjectID == n.ProjectID
+// its owner, or because it is shared with the caller or external for it.
+func Visible(r state.Reader, c *auth.Caller, n *model.Network) bool {
+	return n.Shared || c.Admin() || c.HasRole("service") || c.ProjectID == n.ProjectID ||
+		rbac.Shared(r, RBACType, n.ID, c.ProjectID) || external(r, c, n)
 }

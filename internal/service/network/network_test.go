@@ -138,6 +138,8 @@ func TestNetworkWithPortsStaysAndOneWithoutGoesWithAll(t *testing.T) {
 }
 
 func TestInvisibleNetworksAreNotFound(t *testing.T) {
+	w := st.New(t, st.Options{})
+	r := w.Store.Read()
 	n := &model.Network{Meta: model.Meta{ProjectID: "p1"}}
 	for _, c := range []struct {
 		name    string
@@ -150,9 +152,8 @@ func TestInvisibleNetworksAreNotFound(t *testing.T) {
 		{"a service", &auth.Caller{ProjectID: "x", Roles: []string{"service"}}, n.Clone, true},
 		{"a stranger", &auth.Caller{ProjectID: "p2"}, n.Clone, false},
 		{"a stranger, shared", &auth.Caller{ProjectID: "p2"}, func() *model.Network { c := n.Clone(); c.Shared = true; return c }, true},
-		{"a stranger, external", &auth.Caller{ProjectID: "p2"}, func() *model.Network { c := n.Clone(); c.External = true; return c }, true},
 	} {
-		if got := network.Visible(c.caller, c.network()); got != c.want {
+		if got := network.Visible(r, c.caller, c.network()); got != c.want {
 			t.Errorf("%s: %v", c.name, got)
 		}
 	}
