@@ -10,9 +10,8 @@ type AddressGroup struct {
 	Meta
 	// Addresses are blocks without host bits, each once, in order of address and length.
 	Addresses []netip.Prefix `json:"addresses,omitempty"`
-
-	// Shared is filled in when the group is shown, since it depends on who asks. It is never stored.
-	Shared bool `json:"-"`
+	// Shared says that an RBAC policy grants all projects the use of the group.
+	Shared bool `json:"shared,omitempty"`
 }
 
 // Clone returns a deep copy.

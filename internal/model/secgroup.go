@@ -16,11 +16,11 @@ type SecurityGroup struct {
 	Default bool `json:"default,omitempty"`
 	// Stateful groups let the answers to allowed traffic pass, too.
 	Stateful bool `json:"stateful"`
+	// Shared says that an RBAC policy grants all projects the use of the group.
+	Shared bool `json:"shared,omitempty"`
 
-	// Rules and Shared are filled in when the group is shown, they are never stored: rules are objects of their own, and
-	// whether a group is shared depends on who asks.
-	Rules  iter.Seq[*SecurityGroupRule] `json:"-"`
-	Shared bool                         `json:"-"`
+	// Rules is filled in when the group is shown, and never stored: rules are objects of their own.
+	Rules iter.Seq[*SecurityGroupRule] `json:"-"`
 }
 
 // Clone returns a deep copy.

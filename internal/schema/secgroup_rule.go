@@ -166,13 +166,10 @@ func remotePrefix() codec[netip.Prefix] {
 			return netip.Prefix{}, nil
 		}
 		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			var ip netip.Addr
-			if ip, err = netip.ParseAddr(s); err == nil {
-				p = netip.PrefixFrom(ip, ip.BitLen())
-			}
+		if ip, single := netip.ParseAddr(s); single == nil && ip.Zone() == "" {
+			p, err = netip.PrefixFrom(ip, ip.BitLen()), nil
 		}
-		if err != nil || p.Addr().Is4In6() || p.Addr().Zone() != "" {
+		if err != nil || p.Addr().Is4In6() {
 			return netip.Prefix{}, fault.New(fault.Invalid, "InvalidCIDR", "Invalid CIDR %s given as IP prefix.", quote(raw))
 		}
 		return p, nil

@@ -13,11 +13,9 @@ import (
 	"github.com/neutrino-net/neutrino/internal/fault"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/schema"
+	"github.com/neutrino-net/neutrino/internal/service/rbac"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
-
-// ObjectType is what RBAC policies call address groups.
-const ObjectType = "address_group"
 
 // Rules are the rules of address groups. The zero value is ready.
 type Rules struct{}
@@ -42,6 +40,7 @@ func (Rules) Delete(tx *state.Tx, _ *auth.Caller, g *model.AddressGroup) error {
 			"Address group %s is in use on one or more security group rules.", g.ID)
 	}
 	state.AddressGroups.Delete(tx, g.ID)
+	rbac.Forget(tx, ObjectType, g.ID)
 	return nil
 }
 
@@ -122,17 +121,4 @@ func few(blocks []netip.Prefix) string {
 		texts = append(texts, "…")
 	}
 	return "[" + strings.Join(texts, ", ") + "]"
-}
-
-// Find returns the group, if the caller may know that it exists. The fault is AddressGroupNotFound (404).
-func Find(r state.Reader, c *auth.Caller, id string) (*model.AddressGroup, error) {
-	g, ok := state.AddressGroups.Get(r, id)
-	if !ok || !visible(c, g) {
-		return nil, fault.Missing("AddressGroup", id)
-	}
-	return g, nil
-}
-
-func visible(c *auth.Caller, g *model.AddressGroup) bool {
-	return c.Admin() || c.HasRole("service") || c.ProjectID == g.ProjectID
 }

@@ -9,7 +9,7 @@
 //   - default.go: the group that a project gets without asking.
 //   - rule.go: make and delete the rules of a group.
 //   - normalise.go: which values of a rule fit together, and the form in which they are stored.
-//   - use.go: which groups may be named in other objects.
+//   - use.go: who sees which groups, and may name them in other objects.
 package secgroup
 
 import (
@@ -17,6 +17,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/fault"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/schema"
+	"github.com/neutrino-net/neutrino/internal/service/rbac"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
 
@@ -87,10 +88,13 @@ func (s *Groups) Delete(tx *state.Tx, c *auth.Caller, g *model.SecurityGroup) er
 		removeRule(tx, r)
 	}
 	state.SecurityGroups.Delete(tx, g.ID)
+	rbac.Forget(tx, ObjectType, g.ID)
 	return nil
 }
 
-func inUse(r state.Reader, g *model.SecurityGroup) bool { return state.PortsBySecurityGroup.Has(r, g.ID) }
+func inUse(r state.Reader, g *model.SecurityGroup) bool {
+	return state.PortsBySecurityGroup.Has(r, g.ID)
+}
 
 func errInUse(g *model.SecurityGroup) error {
 	return fault.New(fault.Conflict, "SecurityGroupInUse", "Security Group %s in use.", g.ID)
