@@ -88,6 +88,8 @@ type PortView struct {
 	DNSDomain          string // of the cloud, without a dot at its end
 	QoSNetworkPolicyID string
 	Trunk              *TrunkDetails
+	// ResourceRequest is what the port asks of its host, in the words of the placement service; nil: nothing.
+	ResourceRequest any
 }
 
 // BindingOn returns the port's binding to the host, and whether it is the one in force. The binding in force counts even

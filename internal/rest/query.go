@@ -173,6 +173,9 @@ func attributeFilter[T any](at *schema.Attribute[T], given []string) (f filter[T
 			}
 			v = strconv.FormatInt(n, 10)
 		}
+		if at.Canonical != nil {
+			v = at.Canonical(v)
+		}
 		f.values[i] = v
 	}
 	slices.Sort(f.values)

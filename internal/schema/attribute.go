@@ -23,6 +23,8 @@ type codec[V any] struct {
 	append  func(b []byte, v V) []byte
 	text    func(v V) string
 	compare func(a, b V) int
+	// canonical is the text of the value that a client has spelt in another way; nil: there is one way only.
+	canonical func(text string) string
 }
 
 // option changes the declaration of an attribute.
@@ -45,7 +47,7 @@ func attribute[T, V any](name string, access Access, c codec[V], ref func(*T) *V
 		if err != nil {
 			return err
 		}
-		if len(a.Enum) > 0 && !slices.Contains(a.Enum, c.text(v)) {
+		if raw != nil && len(a.Enum) > 0 && !slices.Contains(a.Enum, c.text(v)) {
 			return fmt.Errorf("'%s' is not in %s", clip(c.text(v)), strings.Join(a.Enum, ", "))
 		}
 		*ref(obj) = v
@@ -62,6 +64,8 @@ func computed[T, V any](name string, access Access, c codec[V], get func(*T) V, 
 		Append:  func(b []byte, o *T) []byte { return c.append(b, get(o)) },
 		Text:    func(o *T) string { return c.text(get(o)) },
 		Compare: func(x, y *T) int { return c.compare(get(x), get(y)) },
+
+		Canonical: c.canonical,
 	}
 	a.Match = func(o *T, value string) bool { return a.Text(o) == value }
 	if c.typ == "boolean" {
@@ -236,6 +240,12 @@ func mac() codec[string] {
 			return "", fmt.Errorf("'%s' is not the MAC address of a single device", clip(s))
 		}
 		return hw.String(), nil
+	}
+	c.canonical = func(text string) string {
+		if hw, err := net.ParseMAC(text); err == nil {
+			return hw.String()
+		}
+		return text
 	}
 	return c
 }

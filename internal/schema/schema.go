@@ -72,6 +72,8 @@ type Attribute[T any] struct {
 	Compare func(a, b *T) int
 	// Match says whether the object has the value of a query parameter.
 	Match func(obj *T, value string) bool
+	// Canonical turns the value of a query parameter into the spelling that Text has; nil: there is one way only.
+	Canonical func(value string) string
 }
 
 // Is says whether the attribute has the access.
@@ -193,11 +195,19 @@ func (r *Resource[T]) Decode(obj *T, body map[string]any, op Op) (Given, error) 
 			if f := fault.As(err); f != nil {
 				return nil, f // of a type that clients know the attribute by
 			}
-			return nil, fault.Input(a.Name, "%s", err)
+			return nil, blame(a.Name, err)
 		}
 		given[a.Name] = true
 	}
 	return given, oneOwner(body)
+}
+
+// blame is the fault of an attribute's value: its own, where it has one that clients branch on.
+func blame(name string, err error) error {
+	if f := fault.As(err); f != nil {
+		return f
+	}
+	return fault.Input(name, "%s", err)
 }
 
 func (r *Resource[T]) checkNames(body map[string]any, op Op) error {

@@ -73,6 +73,12 @@ func bridge(r state.Reader, p *model.Port, live Liveness) (segment, reason strin
 	return "", strings.Join(reasons, "; ")
 }
 
+// Reaches says whether the host can reach the segment, by what its agent has reported, be the agent alive or not.
+func Reaches(r state.Reader, host string, s model.Segment) bool {
+	agent := agentOf(r, host)
+	return agent != nil && missing(agent, s) == ""
+}
+
 func agentOf(r state.Reader, host string) *model.Agent {
 	for a := range state.AgentsByHost.List(r, host) {
 		if a.Role == model.RoleL2 {

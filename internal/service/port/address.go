@@ -1,10 +1,8 @@
 package port
 
 import (
-	"net/netip"
 	"slices"
 
-	"github.com/neutrino-net/neutrino/internal/auth"
 	"github.com/neutrino-net/neutrino/internal/fault"
 	"github.com/neutrino-net/neutrino/internal/ipam"
 	"github.com/neutrino-net/neutrino/internal/model"
@@ -12,32 +10,12 @@ import (
 	"github.com/neutrino-net/neutrino/internal/state"
 )
 
-// addresses finds the addresses of one port.
-type addresses struct {
-	r       state.Reader
-	c       *auth.Caller
-	n       *model.Network
-	p       *model.Port // its MAC is set
-	subnets []*model.Subnet
-	random  ipam.Random
-	// chosen are those found so far: they are not in the state yet.
-	chosen []netip.Addr
-}
-
-// addresses returns a finder for the port on its network, whose subnets it tries in order of their creation.
-func (s *Rules) addresses(r state.Reader, c *auth.Caller, n *model.Network, p *model.Port) *addresses {
-	a := &addresses{r: r, c: c, n: n, p: p, random: s.opts.Random}
-	for _, id := range n.SubnetIDs {
-		if sub, ok := state.Subnets.Get(r, id); ok {
-			a.subnets = append(a.subnets, sub)
-		}
-	}
-	return a
-}
-
 // any finds the addresses of a port that asks for none in particular: one of IPv4 and one of IPv6, and those that it
 // makes itself. The fault, where all subnets of a version are full, is IpAddressGenerationFailure (409).
 func (a *addresses) any() ([]model.FixedIP, error) {
+	if err := a.checkCandidates(); err != nil {
+		return nil, err
+	}
 	var ips []model.FixedIP
 	for _, version := range []int{4, 6} {
 		candidates := slices.DeleteFunc(slices.Clone(a.subnets), func(s *model.Subnet) bool {
@@ -92,6 +70,12 @@ func (a *addresses) wanted(wishes []model.FixedIP, old *model.Port) ([]model.Fix
 		if w.IP.IsValid() {
 			continue
 		}
+		at := slices.IndexFunc(had, func(f model.FixedIP) bool { return f.SubnetID == w.SubnetID })
+		if at >= 0 {
+			ips[i] = had[at]
+			had = slices.Delete(had, at, at+1)
+			continue
+		}
 		s, err := a.subnet(w.SubnetID)
 		if err != nil {
 			return nil, err
@@ -99,10 +83,7 @@ func (a *addresses) wanted(wishes []model.FixedIP, old *model.Port) ([]model.Fix
 		if ipam.Automatic(s) && !ipam.RouterOwned(a.p.DeviceOwner) {
 			continue // automatic does all of them
 		}
-		if at := slices.IndexFunc(had, func(f model.FixedIP) bool { return f.SubnetID == s.ID }); at >= 0 {
-			ips[i] = had[at]
-			had = slices.Delete(had, at, at+1)
-		} else if ips[i], err = a.allocate(s); err != nil {
+		if ips[i], err = a.allocate(s); err != nil {
 			return nil, err
 		}
 	}
@@ -139,14 +120,16 @@ func (a *addresses) withoutStale(ips []model.FixedIP, old *model.Port) []model.F
 
 // exactly grants a wish for a certain address.
 func (a *addresses) exactly(w model.FixedIP, had []model.FixedIP) (model.FixedIP, error) {
+	for _, f := range had {
+		if f.IP == w.IP && (w.SubnetID == "" || w.SubnetID == f.SubnetID) {
+			return f, nil
+		}
+	}
 	s, err := a.subnetOf(w)
 	if err != nil {
 		return w, err
 	}
 	w.SubnetID = s.ID
-	if slices.Contains(had, w) {
-		return w, nil
-	}
 	if ipam.Automatic(s) && !ipam.RouterOwned(a.p.DeviceOwner) {
 		if made, err := ipam.EUI64(s.CIDR, a.p.MAC); err != nil || made != w.IP {
 			return w, fault.New(fault.Invalid, "AllocationOnAutoAddressSubnet", "IPv6 address %s cannot be directly "+

@@ -6,22 +6,44 @@ import (
 	"github.com/neutrino-net/neutrino/internal/fault"
 	"github.com/neutrino-net/neutrino/internal/ml2/mech"
 	"github.com/neutrino-net/neutrino/internal/model"
+	"github.com/neutrino-net/neutrino/internal/schema"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
 
 // bind ties the port to the host that it asks for. A port that was wired on another host, or otherwise, no longer is.
 func (s *Rules) bind(r state.Reader, p *model.Port, live mech.Liveness) {
 	p.Binding, p.WiringReason = mech.Bind(r, p, live)
-	p.Wired = false
+	p.Unwire()
 }
 
+// vnicNormal is the kind of device that the Linux bridge can wire, and the default.
+const vnicNormal = "normal"
+
+// bindAgain binds a changed port where it is to appear on another host or as another device, and tries once more where
+// that failed before. A binding to its new host that has waited there for a migration is not needed any more.
+func (s *Rules) bindAgain(r state.Reader, old, p *model.Port, given schema.Given) {
+	moved := p.Binding.Host != old.Binding.Host || p.Binding.VNICType != old.Binding.VNICType
+	if moved || !p.Binding.Bound() && given.Any("binding:host_id", "binding:profile") {
+		p.DropInactive(p.Binding.Host)
+		s.bind(r, p, s.opts.Liveness)
+	}
+}
+
+// rebindStep is how many ports are bound again in one transaction.
+const rebindStep = 1000
+
 // Rebind tries again to bind the ports whose binding to the host has failed. The host counts as alive: it is called
-// when its agent has just said what it can do.
-func (s *Rules) Rebind(tx *state.Tx, host string) {
+// when its agent has just said what it can do. It looks at the ports with ids after the given one, as many as fit a
+// commit, and returns the last; "" when there are no more.
+func (s *Rules) Rebind(tx *state.Tx, host, after string) (last string) {
 	var failed []*model.Port
 	for p := range state.PortsByWantedHost.List(tx, host) {
-		if p.Binding.VIFType == model.VIFBindingFailed {
-			failed = append(failed, p)
+		if p.Binding.VIFType != model.VIFBindingFailed || p.ID <= after {
+			continue
+		}
+		if failed = append(failed, p); len(failed) == rebindStep {
+			last = p.ID
+			break
 		}
 	}
 	for _, p := range failed {
@@ -33,6 +55,7 @@ func (s *Rules) Rebind(tx *state.Tx, host string) {
 		settle(again)
 		state.Ports.Put(tx, again)
 	}
+	return last
 }
 
 // checkHost refuses what cannot be the name of a host: labels of letters, digits and inner hyphens, separated by dots

@@ -38,11 +38,23 @@ func macFree(r state.Reader, p *model.Port) error {
 	return nil
 }
 
-// checkNewMAC says whether the port may change its MAC: not while a device with the old one is plugged.
-func checkNewMAC(r state.Reader, old, p *model.Port) error {
+// changeMAC gives the port the MAC that it asks for, or a new one where it asks for any. It may not change while a device
+// with the old one is plugged (PortBound), nor on ports that are part of the network (UnsupportedPortDeviceOwner); both
+// are 409.
+func (s *Rules) changeMAC(r state.Reader, old, p *model.Port) error {
+	if p.MAC == old.MAC {
+		return nil
+	}
+	if Trusted(p) {
+		return fault.New(fault.Conflict, "UnsupportedPortDeviceOwner",
+			"Operation mac address update is not supported for device_owner %s on port %s.", p.DeviceOwner, p.ID)
+	}
+	if err := s.setMAC(r, p); err != nil {
+		return err
+	}
 	if old.Binding.Bound() {
 		return fault.New(fault.Conflict, "PortBound", "Unable to complete operation on port %s, "+
 			"port is already bound, port type: %s, old_mac %s, new_mac %s.", p.ID, old.Binding.VIFType, old.MAC, p.MAC)
 	}
-	return macFree(r, p)
+	return nil
 }
