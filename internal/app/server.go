@@ -280,6 +280,7 @@ func (s *server) makeAPI(context.Context) error {
 		rest.Register(s.rest, rest.Ports(s.hosts.ports)),
 		rest.Register(s.rest, rest.Agents(s.hosts.agents, s.hosts.decorate)),
 		s.coreAPI(),
+		s.securityAPI(),
 	)
 }
 
