@@ -5,11 +5,14 @@
 // through Updates and Deletes, do each and say how it went (Updated, Deleted, Failed), and close the pass (Settle).
 //
 // The tracker remembers what has been applied, which is how it tells work from drift. A difference on an object that was
-// wanted like this before, and was right before, is drift: somebody else changed it. So is an object that nobody ever
-// wanted and that appears on what is ours. Drift is repaired like everything else, and it is also counted and logged.
+// wanted like this before, and was right before, is drift: somebody else changed it. So is an object that was never
+// wanted and that appears on what is ours. One that was wanted once is none when it goes, whether or not it was ever right. Drift is repaired like everything else, and it is also counted and logged.
 package reconcile
 
-import "time"
+import (
+	"maps"
+	"time"
+)
 
 // Backoff bounds for objects that cannot be applied. After each failure the pause doubles.
 const (
@@ -32,7 +35,7 @@ type Update[K comparable, V any] struct {
 type Delete[K comparable, V any] struct {
 	Key    K
 	Actual V
-	// Drift: the object was not there when the last pass ended, and we did not make it.
+	// Drift: the object was not there when the last pass ended, and we never made or changed it.
 	Drift bool
 }
 
@@ -42,7 +45,9 @@ type Tracker[K comparable, V any] struct {
 	equal   func(wanted, actual V) bool
 	wanted  map[K]V
 	actual  map[K]V
+	// applied are the values that were right; ours are the objects that have been wanted since they appeared, right or not.
 	applied map[K]V
+	ours    map[K]bool
 	failed  map[K]failure[V]
 	settled bool
 }
@@ -60,6 +65,7 @@ func NewTracker[K comparable, V any](equal func(wanted, actual V) bool) *Tracker
 	return &Tracker[K, V]{
 		equal:   equal,
 		applied: map[K]V{},
+		ours:    map[K]bool{},
 		failed:  map[K]failure[V]{},
 	}
 }
@@ -106,8 +112,7 @@ func (t *Tracker[K, V]) Deletes(now time.Time) []Delete[K, V] {
 		if f, ok := t.failed[key]; ok && !f.update && now.Before(f.until) {
 			continue
 		}
-		_, known := t.applied[key]
-		all = append(all, Delete[K, V]{Key: key, Actual: actual, Drift: t.settled && !known})
+		all = append(all, Delete[K, V]{Key: key, Actual: actual, Drift: t.settled && !t.ours[key]})
 	}
 	return all
 }
@@ -116,7 +121,7 @@ func (t *Tracker[K, V]) Deletes(now time.Time) []Delete[K, V] {
 func (t *Tracker[K, V]) Updated(key K) {
 	wanted := t.wanted[key]
 	t.set(key, wanted)
-	t.applied[key] = wanted
+	t.applied[key], t.ours[key] = wanted, true
 	delete(t.failed, key)
 }
 
@@ -124,6 +129,7 @@ func (t *Tracker[K, V]) Updated(key K) {
 func (t *Tracker[K, V]) Deleted(key K) {
 	delete(t.actual, key)
 	delete(t.applied, key)
+	delete(t.ours, key)
 	delete(t.failed, key)
 }
 
@@ -141,6 +147,7 @@ func (t *Tracker[K, V]) Failed(key K, err error, now time.Time) {
 	t.failed[key] = f
 	if update {
 		delete(t.applied, key)
+		t.ours[key] = true // it may be half made
 	}
 }
 
@@ -155,23 +162,25 @@ func (t *Tracker[K, V]) Failing() bool { return len(t.failed) > 0 }
 func (t *Tracker[K, V]) Settle() {
 	for key, wanted := range t.wanted {
 		if actual, ok := t.actual[key]; ok && t.equal(wanted, actual) {
-			t.applied[key] = wanted
+			t.applied[key], t.ours[key] = wanted, true
 			delete(t.failed, key)
 		}
 	}
-	for key := range t.applied {
-		_, wanted := t.wanted[key]
-		if _, there := t.actual[key]; !wanted && !there {
-			delete(t.applied, key)
-		}
-	}
-	for key := range t.failed {
-		_, wanted := t.wanted[key]
-		if _, there := t.actual[key]; !wanted && !there {
-			delete(t.failed, key)
-		}
-	}
+	forget(t.applied, t.past)
+	forget(t.ours, t.past)
+	forget(t.failed, t.past)
 	t.settled = true
+}
+
+// past says whether the object is neither wanted nor there.
+func (t *Tracker[K, V]) past(key K) bool {
+	_, wanted := t.wanted[key]
+	_, there := t.actual[key]
+	return !wanted && !there
+}
+
+func forget[K comparable, V any](m map[K]V, past func(K) bool) {
+	maps.DeleteFunc(m, func(key K, _ V) bool { return past(key) })
 }
 
 func (t *Tracker[K, V]) set(key K, value V) {

@@ -137,6 +137,36 @@ func TestOneRefusedObjectHoldsUpNoOther(t *testing.T) {
 	}
 }
 
+// An object that we made, or tried to, is ours whether or not its last update went well.
+func TestRemovingAnObjectWhoseUpdateFailedIsNoDrift(t *testing.T) {
+	now := time.Unix(0, 0)
+	always := func(string) bool { return true }
+	for name, play := range map[string]func(*reconcile.Tracker[string, int], map[string]int){
+		"made, then refused": func(tracker *reconcile.Tracker[string, int], kernel map[string]int) {
+			pass(tracker, map[string]int{"a": 1}, kernel, now, never)
+			pass(tracker, map[string]int{"a": 2}, kernel, now, always)
+		},
+		"half made": func(tracker *reconcile.Tracker[string, int], kernel map[string]int) {
+			pass(tracker, map[string]int{"a": 1}, kernel, now, always)
+			kernel["a"] = 7
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tracker, kernel := newTracker(), map[string]int{}
+			pass(tracker, nil, kernel, now, never)
+			play(tracker, kernel)
+			if _, drifted := pass(tracker, nil, kernel, now.Add(time.Minute), never); len(drifted) != 0 || len(kernel) != 0 {
+				t.Fatalf("drift %v, kernel %v", drifted, kernel)
+			}
+			// What appears under its name later is somebody else's again.
+			kernel["a"] = 3
+			if _, drifted := pass(tracker, nil, kernel, now.Add(time.Hour), never); !drifted["a"] {
+				t.Error("a foreign object was taken for ours")
+			}
+		})
+	}
+}
+
 func TestThePauseHasABound(t *testing.T) {
 	tracker, now := newTracker(), time.Unix(0, 0)
 	tracker.Want(map[string]int{"bad": 1})
