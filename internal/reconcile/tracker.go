@@ -42,9 +42,9 @@ type Delete[K comparable, V any] struct {
 // Tracker holds the wanted and the actual objects of one kind, by key, and computes the difference. It does no I/O, knows
 // no clock and is not safe for concurrent use: one goroutine owns it.
 type Tracker[K comparable, V any] struct {
-	equal   func(wanted, actual V) bool
-	wanted  map[K]V
-	actual  map[K]V
+	equal  func(wanted, actual V) bool
+	wanted map[K]V
+	actual map[K]V
 	// applied are the values that were right; ours are the objects that have been wanted since they appeared, right or not.
 	applied map[K]V
 	ours    map[K]bool
