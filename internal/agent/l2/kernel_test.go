@@ -240,6 +240,26 @@ func TestATapThatAppearsIsWiredAtOnce(t *testing.T) {
 	}
 }
 
+// A document that cannot be understood protects its network, and the ports whose own documents want them there.
+func TestAPortThatIsGoneLeavesABrokenNetwork(t *testing.T) {
+	h := testkit.Underlay(t, 1)[0]
+	for n := 1; n <= 3; n++ {
+		plug(h, n)
+	}
+	part, _ := newPart(t, h, 0)
+	apply(t, part, vxlan(networkA, 10), port(networkA, 1), port(networkA, 2), port(networkA, 3))
+	broken, down := vxlan(networkA, 10), port(networkA, 3)
+	broken.GetSegment().Mtu = 10
+	down.GetPort().AdminStateUp = false
+	statusesOf(t, part, agent.NewView(2, broken, port(networkA, 1), down))
+	bridge := h.Link(bridgeA)
+	for n, stays := range map[int]bool{1: true, 2: false, 3: false} {
+		if l := h.Link(device(n)); l.Up != stays || (l.Master == bridge.Index) != stays {
+			t.Errorf("port %d: up %v, in the bridge %v; want both %v", n, l.Up, l.Master == bridge.Index, stays)
+		}
+	}
+}
+
 func TestPoisonedDocumentsHoldUpNoOther(t *testing.T) {
 	h := testkit.Underlay(t, 1)[0]
 	part, _ := newPart(t, h, 0)

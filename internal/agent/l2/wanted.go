@@ -196,6 +196,8 @@ func (c *converter) port(d *sb.Document) error {
 		return fmt.Errorf("this host has no segment of network %.40q", body.NetworkId)
 	}
 	if s.problem != "" {
+		// It stays where it is, like its bridge, as long as its own document wants it there.
+		c.Links.Untouched[body.Device] = body.AdminStateUp
 		return fmt.Errorf("its network cannot be reached from this host: %s", s.problem)
 	}
 	if err := claim(c.names, "device "+body.Device, body.Device, d.Key); err != nil {

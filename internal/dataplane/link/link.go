@@ -71,8 +71,8 @@ type Wanted struct {
 	Bridges []Bridge
 	Tunnels []Tunnel
 	Ports   []Port
-	// Untouched names bridges and tunnels that are not wanted now but must not be removed either: their documents
-	// cannot be understood.
+	// Untouched names bridges and tunnels that are not wanted now but must not be removed either, since their documents
+	// cannot be understood, and the ports that such a bridge keeps. Whatever else is in it is taken out as usual.
 	Untouched map[string]bool
 }
 
@@ -163,7 +163,7 @@ func (d *Driver) observeMembers(w Wanted) {
 	for name, l := range d.links {
 		key := memberKey{name, l.Index}
 		bridge := d.names[l.Master]
-		if _, done := actual[key]; !done && portDevice.MatchString(name) && networkBridge.MatchString(bridge) && !w.Untouched[bridge] {
+		if _, done := actual[key]; !done && portDevice.MatchString(name) && networkBridge.MatchString(bridge) && !w.Untouched[name] {
 			actual[key] = d.memberState(l)
 		}
 	}
