@@ -275,6 +275,42 @@ func TestAnAnnouncedChangeIsReconciled(t *testing.T) {
 	eventually(t, "reconciled", func() bool { return part.count() > n })
 }
 
+// A workload that makes and removes its device in a loop causes events without end.
+func TestEventsWithoutEndDoNotKeepTheAgentBusy(t *testing.T) {
+	for name, c := range map[string]struct {
+		took time.Duration
+		most int // passes in the time below
+	}{
+		"short passes": {0, 32},
+		"long passes":  {50 * time.Millisecond, 4}, // half of the time
+	} {
+		t.Run(name, func(t *testing.T) {
+			part := &fakePart{}
+			part.set(func(*agent.View) ([]agent.Status, error) {
+				<-time.After(c.took)
+				return nil, nil
+			})
+			f := run(t, t.TempDir(), part)
+			f.OnBatch(nil, nil, 1, true)
+			eventually(t, "acknowledged", f.acked(1))
+			eventually(t, "watching", func() bool { part.mu.Lock(); defer part.mu.Unlock(); return part.changed != nil })
+			n, flapping := part.count(), time.After(300*time.Millisecond)
+			for done := false; !done; {
+				select {
+				case <-flapping:
+					done = true
+				default:
+					part.changed()
+					time.Sleep(100 * time.Microsecond)
+				}
+			}
+			if passes := part.count() - n; passes > c.most {
+				t.Errorf("%d passes in 300 ms, want %d at most", passes, c.most)
+			}
+		})
+	}
+}
+
 func TestAnAgentStartsWithItsLastView(t *testing.T) {
 	dir := t.TempDir()
 	f := run(t, dir, &fakePart{})

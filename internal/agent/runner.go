@@ -17,6 +17,9 @@ const (
 	lastRetry  = 30 * time.Second
 	// resync is how often a part reconciles without a reason: what no event told of is found then.
 	resync = 30 * time.Second
+	// minPause is the shortest time between two passes, so that a device which comes and goes in a loop cannot keep the
+	// agent busy: what happens meanwhile is one reason. A pass that took longer is followed by a pause of its own length.
+	minPause = 10 * time.Millisecond
 )
 
 // runner calls one part, and never twice at the same time.
@@ -48,7 +51,7 @@ func (r *runner) wake() {
 	}
 }
 
-// run is the loop: wait for a reason, reconcile, pause longer after each failure.
+// run is the loop: wait for a reason, reconcile, take breath; without a reason, pause longer after each failure.
 func (r *runner) run(ctx context.Context) error {
 	timer := time.NewTimer(resync)
 	defer timer.Stop()
@@ -64,12 +67,18 @@ func (r *runner) run(ctx context.Context) error {
 		if view == nil {
 			continue // setView wakes us
 		}
+		start := time.Now()
 		if r.pass(ctx, view, sequence) {
 			retry = firstRetry
 			timer.Reset(resync)
 		} else {
 			timer.Reset(retry)
 			retry = min(2*retry, lastRetry)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(max(minPause, time.Since(start))):
 		}
 	}
 }
