@@ -12,16 +12,16 @@ type Kind int
 
 // The kinds, with the status code that the API answers.
 const (
-	Invalid      Kind = iota // 400
-	Unauthorized             // 401
-	Forbidden                // 403
-	NotFound                 // 404
-	Conflict                 // 409
-	OverQuota                // 409
-	TooLarge                 // 413
-	Precondition             // 412
-	Unavailable              // 503
-	Unimplemented            // 501
+	Invalid       Kind = iota // 400
+	Unauthorized              // 401
+	Forbidden                 // 403
+	NotFound                  // 404
+	Conflict                  // 409
+	OverQuota                 // 409
+	TooLarge                  // 413
+	Precondition              // 412
+	Unavailable               // 503
+	Unimplemented             // 501
 )
 
 // Error is a fault of the API. Type is the name of the error in the networking API (for instance NetworkInUse).

@@ -6,6 +6,7 @@ import (
 	"iter"
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/neutrino-net/neutrino/internal/auth"
 	"github.com/neutrino-net/neutrino/internal/model"
@@ -245,6 +246,36 @@ func (c *collection[T]) checkPolicy() error {
 
 // routes declares the paths of the collection.
 func (c *collection[T]) routes() {
+	path := c.Resource.Path
+	if c.Under != nil {
+		path = c.Resource.Below + "/{parent}" + path
+	}
+	for _, path := range spellings(path) {
+		c.routesAt(root + path)
+	}
+}
+
+// spellings are the paths by which clients know a collection, first the one that is declared. As in Neutron, - and _ are
+// the same in them, and the first part of /qos/policies may be left out.
+func spellings(path string) []string {
+	paths := []string{path}
+	if _, rest, ok := strings.Cut(path[1:], "/"); ok && rest[0] != '{' {
+		paths = append(paths, "/"+rest)
+	}
+	for _, p := range slices.Clone(paths) {
+		paths = append(paths, strings.ReplaceAll(p, "-", "_"), strings.ReplaceAll(p, "_", "-"))
+	}
+	var distinct []string
+	for _, p := range paths {
+		if !slices.Contains(distinct, p) {
+			distinct = append(distinct, p)
+		}
+	}
+	return distinct
+}
+
+// routesAt declares the paths of the collection below one of its spellings.
+func (c *collection[T]) routesAt(path string) {
 	can := c.Resource.Operations
 	many := map[string]handler{http.MethodGet: c.list}
 	if can&schema.CanCreate != 0 {
@@ -256,10 +287,6 @@ func (c *collection[T]) routes() {
 	}
 	if can&schema.CanDelete != 0 {
 		one[http.MethodDelete] = c.delete
-	}
-	path := root + c.Resource.Path
-	if c.Under != nil {
-		path = root + c.Resource.Below + "/{parent}" + c.Resource.Path
 	}
 	name := c.Resource.Plural
 	c.api.route(path, &endpoint{name: name, methods: many})

@@ -14,14 +14,6 @@ var (
 		}
 		return []string{q.ProjectID}
 	})
-	// QoSPoliciesShared finds the policies that all projects may use, under the key "shared".
-	QoSPoliciesShared = newIndex(QoSPolicies, func(q *model.QoSPolicy) []string {
-		if !q.Shared {
-			return nil
-		}
-		return []string{"shared"}
-	})
-
 	QoSBandwidthLimitRules    = newQoSRules("qos-bandwidth-limit-rule")
 	QoSDSCPMarkingRules       = newQoSRules("qos-dscp-marking-rule")
 	QoSMinimumBandwidthRules  = newQoSRules("qos-minimum-bandwidth-rule")

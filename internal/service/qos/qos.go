@@ -11,6 +11,7 @@
 package qos
 
 import (
+	"iter"
 	"slices"
 	"strings"
 
@@ -18,8 +19,12 @@ import (
 	"github.com/neutrino-net/neutrino/internal/fault"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/schema"
+	"github.com/neutrino-net/neutrino/internal/service/rbac"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
+
+// ObjectType is what RBAC policies call a QoS policy.
+const ObjectType = "qos_policy"
 
 // User is a kind of object that can have a QoS policy.
 type User struct {
@@ -27,12 +32,13 @@ type User struct {
 	Name string
 	// First finds an object that has the policy.
 	First func(r state.Reader, policyID string) (id string, ok bool)
-	// Foreign says whether an object of another project than the given one has the policy.
-	Foreign func(r state.Reader, policyID, projectID string) bool
+	// Projects yields the owners of the objects that have the policy, as often as they have one.
+	Projects func(r state.Reader, policyID string) iter.Seq[string]
 }
 
 // Use makes a User of objects that an index finds by the id of their policy.
-func Use[T any](name string, byPolicy *state.Index[T], meta func(*T) *model.Meta) User {
+func Use[T any](name string, byPolicy *state.Index[T]) User {
+	meta := func(obj *T) *model.Meta { return any(obj).(model.Object).GetMeta() }
 	return User{
 		Name: name,
 		First: func(r state.Reader, policyID string) (string, bool) {
@@ -42,36 +48,47 @@ func Use[T any](name string, byPolicy *state.Index[T], meta func(*T) *model.Meta
 			}
 			return meta(obj).ID, true
 		},
-		Foreign: func(r state.Reader, policyID, projectID string) bool {
-			for obj := range byPolicy.List(r, policyID) {
-				if meta(obj).ProjectID != projectID {
-					return true
+		Projects: func(r state.Reader, policyID string) iter.Seq[string] {
+			return func(yield func(string) bool) {
+				for obj := range byPolicy.List(r, policyID) {
+					if !yield(meta(obj).ProjectID) {
+						return
+					}
 				}
 			}
-			return false
 		},
 	}
 }
 
-// Options are what the rules need.
-type Options struct {
-	// Users are the kinds of objects that can have a policy, in the order in which they are looked at.
-	Users []User
-	// Shared says whether an RBAC policy shares the policy with the project; nil: none does.
-	Shared func(r state.Reader, policyID, projectID string) bool
-}
-
 // Policies are the rules of policies.
-type Policies struct{ opts Options }
+type Policies struct{ users []User }
 
-// New returns the rules.
-func New(opts Options) *Policies { return &Policies{opts} }
+// New returns the rules. A policy is deleted only when none of the users has it; errors name the first that does.
+func New(users ...User) *Policies { return &Policies{users} }
+
+// Sharing is how policies are shared by RBAC policies.
+func (s *Policies) Sharing() rbac.Kind {
+	return rbac.KindOf(ObjectType, "QosPolicy", state.QoSPolicies, (*model.QoSPolicy).Clone,
+		func(q *model.QoSPolicy) *bool { return &q.Shared },
+		func(r state.Reader, id string) iter.Seq[string] {
+			return func(yield func(string) bool) {
+				for _, u := range s.users {
+					for project := range u.Projects(r, id) {
+						if !yield(project) {
+							return
+						}
+					}
+				}
+			}
+		})
+}
 
 // Create stores the policy.
 func (s *Policies) Create(tx *state.Tx, _ *auth.Caller, q *model.QoSPolicy, _ schema.Given) error {
 	if err := onlyDefault(tx, q); err != nil {
 		return err
 	}
+	rbac.Share(tx, ObjectType, q.ID, model.AccessShared, q.ProjectID, q.Shared)
 	state.QoSPolicies.Put(tx, q)
 	return nil
 }
@@ -81,17 +98,20 @@ func (s *Policies) Update(tx *state.Tx, _ *auth.Caller, old, q *model.QoSPolicy,
 	if err := onlyDefault(tx, q); err != nil {
 		return err
 	}
-	if old.Shared && !q.Shared && s.usedByOthers(tx, q) {
-		return fault.New(fault.Conflict, "InvalidSharedSetting",
-			"Unable to reconfigure sharing settings for QoS policy %s. Multiple tenants are using it.", q.ID)
+	if old.Shared && !q.Shared {
+		if s.Sharing().Losing(tx, q.ID, model.AccessShared, model.Everyone, "") != nil {
+			return fault.New(fault.Conflict, "InvalidSharedSetting",
+				"Unable to reconfigure sharing settings for QoS policy %s. Multiple tenants are using it.", q.ID)
+		}
 	}
+	rbac.Share(tx, ObjectType, q.ID, model.AccessShared, q.ProjectID, q.Shared)
 	state.QoSPolicies.Put(tx, q)
 	return nil
 }
 
 // Delete deletes the policy and its rules, unless it is in use: the fault is QosPolicyInUse (409).
 func (s *Policies) Delete(tx *state.Tx, _ *auth.Caller, q *model.QoSPolicy) error {
-	for _, u := range s.opts.Users {
+	for _, u := range s.users {
 		if id, used := u.First(tx, q.ID); used {
 			return fault.New(fault.Conflict, "QosPolicyInUse", "QoS Policy %s is used by %s %s.", q.ID, u.Name, id)
 		}
@@ -101,6 +121,7 @@ func (s *Policies) Delete(tx *state.Tx, _ *auth.Caller, q *model.QoSPolicy) erro
 			table.Delete(tx, rule.ID)
 		}
 	}
+	rbac.Forget(tx, ObjectType, q.ID)
 	state.QoSPolicies.Delete(tx, q.ID)
 	return nil
 }
@@ -117,11 +138,6 @@ func onlyDefault(r state.Reader, q *model.QoSPolicy) error {
 	return nil
 }
 
-// usedByOthers says whether an object of a project that would not see the policy any more has it.
-func (s *Policies) usedByOthers(r state.Reader, q *model.QoSPolicy) bool {
-	return slices.ContainsFunc(s.opts.Users, func(u User) bool { return u.Foreign(r, q.ID, q.ProjectID) })
-}
-
 // Default returns the id of the policy that new networks of the project get, or "".
 func Default(r state.Reader, projectID string) string {
 	q, ok := state.QoSDefaultPolicies.First(r, projectID)
@@ -133,12 +149,12 @@ func Default(r state.Reader, projectID string) string {
 
 // CheckUsable says whether the caller may give the policy to something. One that it may not see does not exist for it:
 // the fault is QosPolicyNotFound (404). The empty id is no policy, and usable.
-func (s *Policies) CheckUsable(r state.Reader, c *auth.Caller, policyID string) error {
+func CheckUsable(r state.Reader, c *auth.Caller, policyID string) error {
 	if policyID == "" {
 		return nil
 	}
 	q, ok := state.QoSPolicies.Get(r, policyID)
-	if !ok || !s.accessible(r, c, q) {
+	if !ok || !accessible(r, c, q) {
 		return fault.New(fault.NotFound, "QosPolicyNotFound", "QoS policy %s could not be found.", policyID)
 	}
 	return nil
@@ -147,21 +163,20 @@ func (s *Policies) CheckUsable(r state.Reader, c *auth.Caller, policyID string) 
 // CheckChange says whether the caller may give something that has the policy old the policy wanted; either may be empty.
 // A policy that somebody else has given it, and that is none of the caller's, cannot be taken away: the fault is
 // PolicyRemoveAuthorizationError (403). It would be a way around a limit that an administrator has set.
-func (s *Policies) CheckChange(r state.Reader, c *auth.Caller, old, wanted string) error {
+func CheckChange(r state.Reader, c *auth.Caller, old, wanted string) error {
 	if old == wanted {
 		return nil
 	}
-	if q, ok := state.QoSPolicies.Get(r, old); ok && !s.accessible(r, c, q) {
+	if q, ok := state.QoSPolicies.Get(r, old); ok && !accessible(r, c, q) {
 		return fault.New(fault.Forbidden, "PolicyRemoveAuthorizationError",
 			"Failed to remove provided policy %s because you are not authorized.", old)
 	}
-	return s.CheckUsable(r, c, wanted)
+	return CheckUsable(r, c, wanted)
 }
 
 // accessible says whether the policy is the caller's, or shared with its project.
-func (s *Policies) accessible(r state.Reader, c *auth.Caller, q *model.QoSPolicy) bool {
-	return q.Shared || c.Admin() || c.ProjectID == q.ProjectID ||
-		s.opts.Shared != nil && s.opts.Shared(r, q.ID, c.ProjectID)
+func accessible(r state.Reader, c *auth.Caller, q *model.QoSPolicy) bool {
+	return q.Shared || c.Admin() || c.ProjectID == q.ProjectID || rbac.Shared(r, ObjectType, q.ID, c.ProjectID)
 }
 
 // RulesOf returns copies of the rules of a policy, in order of type and id.
