@@ -13,13 +13,19 @@ type reports struct {
 	byPart []map[string]Status
 	// done is the newest view that each part has reconciled.
 	done []reconciled
-	// told is what the server knows of each document.
-	told map[string]Status
+	// told is what the server knows of each document. A document that has changed is told of again: the server may have
+	// forgotten what it knew, as it does of a port that was bound elsewhere meanwhile.
+	told map[string]told
 	// acked is the sequence of the view that has been acknowledged.
 	acked int64
 }
 
 type reconciled struct{ sequence, revision int64 }
+
+type told struct {
+	hash   uint64
+	status Status
+}
 
 func (r *reports) init(parts int) {
 	r.byPart = make([]map[string]Status, parts)
@@ -29,7 +35,7 @@ func (r *reports) init(parts int) {
 
 // forget makes everything be told again.
 func (r *reports) forget() {
-	r.told = map[string]Status{}
+	r.told = map[string]told{}
 	r.acked = 0
 }
 
@@ -84,8 +90,12 @@ func (a *Agent) tell() {
 	}
 	for key := range keys {
 		status, _ := a.report.status(key)
-		if known, ok := a.report.told[key]; !ok || known != status {
-			a.report.told[key] = status
+		now := told{status: status}
+		if a.view != nil {
+			now.hash = a.view.documents[key].GetHash()
+		}
+		if known, ok := a.report.told[key]; !ok || known != now {
+			a.report.told[key] = now
 			news = append(news, &sb.ObjectStatus{Key: key, State: status.State, Reason: status.Reason})
 		}
 	}

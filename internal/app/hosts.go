@@ -33,10 +33,13 @@ func (h *hosts) AgentConnected(ctx context.Context, host string, hello *sb.Hello
 	for _, role := range hello.Roles {
 		said.Roles = append(said.Roles, model.Role(role))
 	}
-	_, err := h.store.Update(ctx, func(tx *state.Tx) error {
-		h.agents.Connected(tx, host, said)
-		return nil
-	})
+	_, err := h.store.Update(ctx, func(tx *state.Tx) error { return h.agents.Connected(tx, host, said) })
+	for after, more := "", true; more && err == nil; more = after != "" {
+		_, err = h.store.Update(ctx, func(tx *state.Tx) error {
+			after = h.ports.Rebind(tx, host, after)
+			return nil
+		})
+	}
 	return err
 }
 

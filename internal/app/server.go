@@ -30,6 +30,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/service/dhcp"
 	"github.com/neutrino-net/neutrino/internal/service/network"
 	"github.com/neutrino-net/neutrino/internal/service/port"
+	"github.com/neutrino-net/neutrino/internal/service/quota"
 	"github.com/neutrino-net/neutrino/internal/service/rbac"
 	"github.com/neutrino-net/neutrino/internal/service/subnet"
 	"github.com/neutrino-net/neutrino/internal/southbound"
@@ -48,6 +49,8 @@ type ServerOptions struct {
 	APIURL, IdentityURL string
 	Auth                string // embedded or none
 	PolicyFile          string // empty: the default rules
+	// Quotas are the defaults that differ from Neutron's, as in port=1000.
+	Quotas []string
 
 	TenantNetworkTypes []string
 	VNIRanges          string
@@ -104,6 +107,7 @@ type server struct {
 	identityAPI   http.Handler
 	rest          *rest.API
 	sharing       *rbac.Rules
+	quotas        *quota.Service
 }
 
 func (s *server) openListeners(context.Context) error {
@@ -204,7 +208,7 @@ func (s *server) makeRules(context.Context) error {
 	}
 	s.hosts = &hosts{store: s.store}
 	s.hosts.ports = port.New(port.Options{Liveness: s.hosts})
-	s.hosts.agents = agentrules.New(s.hosts.ports, s.hosts)
+	s.hosts.agents = agentrules.New(s.hosts)
 	s.networks = network.New(types)
 	s.dhcp = dhcp.New(dhcp.Options{Ports: s.hosts.ports, Liveness: s.hosts})
 	s.hosts.Server, err = southbound.NewServer(southbound.Options{
@@ -265,8 +269,11 @@ func (s *server) makeAPI(context.Context) error {
 	if err != nil {
 		return err
 	}
+	if err := s.makeQuotas(); err != nil {
+		return err
+	}
 	s.rest, err = rest.New(rest.Options{
-		Store: s.store, Authenticator: s.authenticator, Policy: rules, RulesOverridden: len(overrides) > 0,
+		Store: s.store, Authenticator: s.authenticator, Policy: rules, RulesOverridden: len(overrides) > 0, Quotas: s.quotas,
 		Logger: s.Logger, Registerer: s.registry, IdentityURL: s.IdentityURL, APIURL: s.links,
 	})
 	if err != nil {

@@ -33,6 +33,7 @@ With systemd's socket activation, the sockets named "api" and "identity" are use
 	f.StringVar(&opts.Southbound, "southbound", "127.0.0.1:9697", "where the agents of the hosts connect")
 	f.StringVar(&opts.Auth, "auth", "embedded", "who callers are: embedded (users in the data directory), or none (everybody is the administrator; loopback only)")
 	f.StringVar(&opts.PolicyFile, "policy", "", "a YAML file of policy rules that replace the default ones")
+	f.StringSliceVar(&opts.Quotas, "quota", nil, "how many objects of a kind a project may have unless it is set for the project, as in port=1000 (-1: any number)")
 	f.StringSliceVar(&opts.TenantNetworkTypes, "tenant-network-types", []string{"vxlan"}, "the types of networks made without a type, in order of preference")
 	f.StringVar(&opts.VNIRanges, "vni-ranges", "1:16777215", "the VNIs of networks made without one, as in 1:1000,5000:6000")
 	f.StringSliceVar(&opts.FlatNetworks, "flat-networks", []string{"*"}, "the physical networks that may carry a flat network; *: all")

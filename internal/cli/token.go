@@ -15,6 +15,7 @@ func newTokenCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "token", Short: "Tokens with which hosts join"}
 	var data string
 	var ttl time.Duration
+	var roles []string
 	create := &cobra.Command{
 		Use:   "create HOST",
 		Short: "Print a token with which the host can join, once",
@@ -27,7 +28,10 @@ It has to run where the server's data directory is; the server need not run.`,
 			if _, err := os.Stat(filepath.Join(data, "pki")); err != nil {
 				return fmt.Errorf("there is no authority in %s: it is made when the server starts for the first time", data)
 			}
-			token, err := pki.Mint(data, args[0], ttl)
+			if _, err := parseRoles(roles); err != nil {
+				return err
+			}
+			token, err := pki.Mint(data, args[0], ttl, roles...)
 			if err != nil {
 				return err
 			}
@@ -37,6 +41,7 @@ It has to run where the server's data directory is; the server need not run.`,
 	}
 	create.Flags().StringVar(&data, "data", "", "the server's data directory (required)")
 	create.Flags().DurationVar(&ttl, "ttl", time.Hour, "how long the token can be used")
+	create.Flags().StringSliceVar(&roles, "roles", nil, "what the host may do, as in l2,dhcp (default: everything)")
 	_ = create.MarkFlagRequired("data")
 	cmd.AddCommand(create)
 	return cmd

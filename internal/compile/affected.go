@@ -88,7 +88,7 @@ func samePort(a, b *model.Port) bool {
 	return a.NetworkID == b.NetworkID && a.MAC == b.MAC && a.AdminStateUp == b.AdminStateUp &&
 		a.DeviceOwner == b.DeviceOwner && a.DNSName == b.DNSName &&
 		a.Binding.Bound() == b.Binding.Bound() && a.Binding.Host == b.Binding.Host &&
-		a.Binding.SegmentID == b.Binding.SegmentID && slices.Equal(a.FixedIPs, b.FixedIPs)
+		a.Binding.SegmentID == b.Binding.SegmentID && a.BindingGeneration == b.BindingGeneration && slices.Equal(a.FixedIPs, b.FixedIPs)
 }
 
 // portIn adds the documents that show the port in the state r, which is before or after.

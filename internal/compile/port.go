@@ -28,6 +28,8 @@ func port(r state.Reader, host, id string) *sb.Port {
 		Mtu:          unsigned(n.MTU),
 		AdminStateUp: p.AdminStateUp,
 		DeviceOwner:  p.DeviceOwner,
+
+		BindingGeneration: p.BindingGeneration,
 	}
 	for _, f := range p.FixedIPs {
 		s, ok := state.Subnets.Get(r, f.SubnetID)

@@ -320,7 +320,8 @@ func (l *Lab) startAgents(ctx context.Context, record *Record, server Spec) erro
 	var group errgroup.Group
 	for i, spec := range down {
 		group.Go(func() error {
-			out, err := control.Run(ctx, l.binary, "token", "create", spec.Name, "--data", record.HostDir(server.Name))
+			out, err := control.Run(ctx, l.binary, "token", "create", spec.Name,
+				"--data", record.HostDir(server.Name), "--roles", strings.Join(spec.Roles, ","))
 			tokens[i] = strings.TrimSpace(out)
 			return err
 		})

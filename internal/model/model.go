@@ -78,6 +78,16 @@ type Network struct {
 	AvailabilityZoneHints []string `json:"availability_zone_hints,omitempty"`
 	// QoSPolicyID is the QoS policy of the ports that have none of their own; empty: none.
 	QoSPolicyID string `json:"qos_policy_id,omitempty"`
+
+	// View is filled in when the network is shown, it is never stored.
+	View NetworkView `json:"-"`
+}
+
+// NetworkView is what a network shows besides what it is: it follows from its subnets and from who serves it.
+type NetworkView struct {
+	IPv4Scope, IPv6Scope string   // the address scopes of its subnets
+	Routed               bool     // its subnets are in segments, so that there may be routers between its ports
+	Zones                []string // where its DHCP servers are
 }
 
 // Clone returns a deep copy.
@@ -186,7 +196,9 @@ type Port struct {
 	WiringReason string `json:"wiring_reason,omitempty"`
 	DHCPReason   string `json:"dhcp_reason,omitempty"`
 	// Wired says that the host has reported the port as done. Together with AdminStateUp it makes the status.
-	Wired               bool          `json:"wired,omitempty"`
+	Wired bool `json:"wired,omitempty"`
+	// BindingGeneration grows each time the port is bound, so that a host to which it comes back tells of it again.
+	BindingGeneration   int64         `json:"binding_generation,omitempty"`
 	PortSecurityEnabled bool          `json:"port_security_enabled"`
 	SecurityGroupIDs    []string      `json:"security_group_ids,omitempty"`
 	AllowedAddressPairs []AddressPair `json:"allowed_address_pairs,omitempty"`
@@ -225,6 +237,12 @@ func (p *Port) Clone() *Port {
 	return &c
 }
 
+// Unwire forgets that the port was wired: it is to be wired anew, be it by the same host.
+func (p *Port) Unwire() {
+	p.Wired = false
+	p.BindingGeneration++
+}
+
 // DeviceName is the name of the kernel device of a port on its host: tap and the first 11 characters of the id.
 func DeviceName(portID string) string { return "tap" + prefix(portID, 11) }
 
@@ -248,6 +266,7 @@ type Role string
 const (
 	RoleL2   Role = "l2"
 	RoleDHCP Role = "dhcp"
+	RoleL3   Role = "l3"
 )
 
 // Agent is the role of a host's agent as the agents API shows it: one object for each role that a host plays.
@@ -286,6 +305,16 @@ type DHCPBinding struct {
 	NetworkID string `json:"network_id"`
 	Host      string `json:"host"`
 	PortID    string `json:"port_id"`
+	// Manual says that an operator has placed it: it stays, whatever the scheduler would do.
+	Manual bool `json:"manual,omitempty"`
+}
+
+// DHCPExclusion keeps the scheduler from having a host serve a network: an operator has taken it away from there. Its id
+// is "<network id>:<host>".
+type DHCPExclusion struct {
+	Meta
+	NetworkID string `json:"network_id"`
+	Host      string `json:"host"`
 }
 
 // UsedToken remembers a join token that has been used, so that it is used once. Its id is the token's nonce.
@@ -296,4 +325,14 @@ type UsedToken struct {
 	// KeyHash is the SHA-256 hash, in hexadecimal digits, of the public key that got the certificate. The holder of
 	// that key may ask again, in case the answer was lost.
 	KeyHash string `json:"key_hash,omitempty"`
+}
+
+// Host is a host that has joined: which key it has, and what it may do. Its id is the host's name. A host that joins
+// again replaces its key, and with it every certificate that it had before.
+type Host struct {
+	Meta
+	// KeyHash is the SHA-256 hash of the host's public key, in hexadecimal digits.
+	KeyHash string `json:"key_hash"`
+	// Roles are those that the host may play; none: all.
+	Roles []string `json:"roles,omitempty"`
 }

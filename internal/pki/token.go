@@ -40,6 +40,8 @@ type Token struct {
 	Expiry int64 `json:"exp"`
 	// Nonce is 32 hexadecimal digits and tells tokens apart.
 	Nonce string `json:"nonce"`
+	// Roles are those that the host may play; none: all.
+	Roles []string `json:"roles,omitempty"`
 	// Authority is the SHA-256 hash of the authority's certificate, in hexadecimal digits.
 	Authority string `json:"ca"`
 }
@@ -48,16 +50,17 @@ type Token struct {
 func (t Token) ExpiresAt() time.Time { return time.Unix(t.Expiry, 0).UTC() }
 
 // Mint makes a token for the host with the data directory alone; no server needs to run.
-func Mint(dataDir, host string, ttl time.Duration) (string, error) {
+func Mint(dataDir, host string, ttl time.Duration, roles ...string) (string, error) {
 	a, err := Open(dataDir, Options{})
 	if err != nil {
 		return "", err
 	}
-	return a.Mint(host, ttl)
+	return a.Mint(host, ttl, roles...)
 }
 
-// Mint makes a token with which the host may join within the time ttl, at most MaxTokenTTL.
-func (a *Authority) Mint(host string, ttl time.Duration) (string, error) {
+// Mint makes a token with which the host may join within the time ttl, at most MaxTokenTTL, and play the roles; without
+// roles, all.
+func (a *Authority) Mint(host string, ttl time.Duration, roles ...string) (string, error) {
 	if err := ValidateHost(host); err != nil {
 		return "", err
 	}
@@ -70,6 +73,7 @@ func (a *Authority) Mint(host string, ttl time.Duration) (string, error) {
 	payload, err := json.Marshal(Token{
 		Version:   tokenVersion,
 		Host:      host,
+		Roles:     roles,
 		Expiry:    a.opts.Now().Add(ttl).Unix(),
 		Nonce:     hex.EncodeToString(nonce),
 		Authority: hex.EncodeToString(fingerprint[:]),

@@ -186,7 +186,7 @@ func realRules(t testing.TB) ruleSet {
 		t.Fatal(err)
 	}
 	ports := port.New(port.Options{})
-	return ruleSet{network.New(types), subnet.Rules{}, ports, agent.New(ports, nil)}
+	return ruleSet{network.New(types), subnet.Rules{}, ports, agent.New(nil)}
 }
 
 // newFixture has an API with simple rules.

@@ -3,6 +3,8 @@ package southbound_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
 	"fmt"
 	"log/slog"
 	"net"
@@ -361,8 +363,25 @@ func certificate(t *testing.T, a *pki.Authority, host string) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{c.Raw}, PrivateKey: key}
 }
 
-// raw is a client that says what it likes.
+// raw is a client that says what it likes. The hosts of its certificates have joined with these last.
 func (c *cluster) raw(certificates ...tls.Certificate) sb.SouthboundClient {
+	c.t.Helper()
+	for _, certificate := range certificates {
+		leaf, err := x509.ParseCertificate(certificate.Certificate[0])
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		host, err := pki.HostOf(leaf)
+		if err != nil {
+			continue
+		}
+		hash := pki.Fingerprint(leaf.RawSubjectPublicKeyInfo)
+		c.update(func(tx *state.Tx) {
+			if h, ok := state.Hosts.Get(tx, host); !ok || h.KeyHash != hex.EncodeToString(hash[:]) {
+				state.Hosts.Put(tx, &model.Host{Meta: model.Meta{ID: host}, KeyHash: hex.EncodeToString(hash[:])})
+			}
+		})
+	}
 	c.t.Helper()
 	conn, err := grpc.NewClient(c.address, grpc.WithTransportCredentials(credentials.NewTLS(&tls.Config{
 		ServerName: pki.ServerName, RootCAs: c.authority.Pool(), Certificates: certificates,

@@ -136,6 +136,15 @@ func (h *hub) register(c *conn) (older *conn) {
 	return older
 }
 
+// end ends the stream of a host, if there is one.
+func (h *hub) end(name string, why error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if entry := h.hosts[name]; entry != nil && entry.conn != nil {
+		entry.conn.end(why)
+	}
+}
+
 // unregister forgets c, unless another stream has taken its place.
 func (h *hub) unregister(c *conn) {
 	h.mu.Lock()

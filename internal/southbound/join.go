@@ -27,6 +27,7 @@ type service struct {
 // identity is who calls, according to the certificate.
 type identity struct {
 	host    string
+	keyHash string // of its public key, as in model.Host
 	expires time.Time
 }
 
@@ -45,8 +46,34 @@ func hostOf(ctx context.Context) (identity, error) {
 	if err != nil {
 		return identity{}, status.Error(codes.Unauthenticated, err.Error())
 	}
-	return identity{host: host, expires: leaf.NotAfter}, nil
+	key := pki.Fingerprint(leaf.RawSubjectPublicKeyInfo)
+	return identity{host: host, keyHash: hex.EncodeToString(key[:]), expires: leaf.NotAfter}, nil
 }
+
+// known returns what the state says of the host that calls. A host that has joined again, or was removed, has another key
+// there, or none: the certificates of before are good for nothing then.
+func (s *Server) known(id identity) (*model.Host, error) {
+	h, ok := state.Hosts.Get(s.opts.Store.Read(), id.host)
+	if !ok || h.KeyHash != id.keyHash {
+		return nil, status.Error(codes.Unauthenticated, "the certificate is no longer good: the host was removed, or has joined again; "+
+			"join with a new token")
+	}
+	return h, nil
+}
+
+// Remove makes the certificates of the host worthless and ends its stream. It says whether there was such a host.
+func (s *Server) Remove(ctx context.Context, host string) (there bool, err error) {
+	_, err = s.opts.Store.Update(ctx, func(tx *state.Tx) error {
+		there = state.Hosts.Delete(tx, host)
+		return nil
+	})
+	if err == nil {
+		s.hub.end(host, errRemoved)
+	}
+	return there, err
+}
+
+var errRemoved = errors.New("the host was removed")
 
 // maxExpired is how many used tokens are forgotten in one go, so that a commit stays small.
 const maxExpired = 500
@@ -108,6 +135,7 @@ func use(tx *state.Tx, token pki.Token, keyHash string) error {
 	for _, id := range expired {
 		state.UsedTokens.Delete(tx, id)
 	}
+	state.Hosts.Put(tx, &model.Host{Meta: model.Meta{ID: token.Host}, KeyHash: keyHash, Roles: token.Roles})
 	state.UsedTokens.Put(tx, &model.UsedToken{
 		// A token that expires while it is used is remembered a little longer than it is good.
 		Meta: model.Meta{ID: token.Nonce}, Host: token.Host, KeyHash: keyHash,
@@ -136,9 +164,19 @@ func (v *service) Renew(ctx context.Context, req *sb.RenewRequest) (*sb.JoinResp
 	if err != nil {
 		return nil, err
 	}
+	if _, err := v.server.known(id); err != nil {
+		return nil, err
+	}
 	public, err := pki.RequestedKey(req.GetCsr())
 	if err != nil {
 		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if hash := pki.Fingerprint(der); hex.EncodeToString(hash[:]) != id.keyHash {
+		return nil, status.Error(codes.InvalidArgument, "a certificate is renewed for the key that it has: join again for another")
 	}
 	certificate, err := v.server.opts.Authority.SignHost(id.host, public)
 	if err != nil {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -40,6 +42,10 @@ func (v *service) Connect(stream sb.Southbound_ConnectServer) error {
 	if err != nil {
 		return err
 	}
+	host, err := s.known(id)
+	if err != nil {
+		return err
+	}
 	ctx, end := context.WithCancelCause(stream.Context())
 	defer end(nil)
 	// The handshake has checked the certificate; a stream may outlive it.
@@ -49,6 +55,12 @@ func (v *service) Connect(stream sb.Southbound_ConnectServer) error {
 	hello, err := s.receiveHello(ctx, stream)
 	if err != nil {
 		return err
+	}
+	for _, role := range hello.Roles {
+		if len(host.Roles) > 0 && !slices.Contains(host.Roles, role) {
+			return status.Errorf(codes.PermissionDenied, "the host %s may not play the role %s: its token was for %s",
+				id.host, role, strings.Join(host.Roles, ", "))
+		}
 	}
 	c := &conn{
 		host: id.host, stream: stream, end: end,

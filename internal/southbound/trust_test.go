@@ -2,6 +2,7 @@ package southbound_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/tls"
 	"os"
 	"path/filepath"
@@ -109,9 +110,18 @@ func request(t *testing.T) []byte {
 
 func TestRenewKeepsTheName(t *testing.T) {
 	c := newCluster(t, pki.Options{})
-	answer, err := c.raw(certificate(t, c.authority, "a")).Renew(t.Context(), &sb.RenewRequest{Csr: request(t)})
+	own := certificate(t, c.authority, "a")
+	raw := c.raw(own)
+	csr, err := pki.Request(own.PrivateKey.(crypto.Signer))
 	if err != nil {
 		t.Fatal(err)
+	}
+	answer, err := raw.Renew(t.Context(), &sb.RenewRequest{Csr: csr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := raw.Renew(t.Context(), &sb.RenewRequest{Csr: request(t)}); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("renewing for another key: %v", err)
 	}
 	renewed, err := pki.DecodeCertificate(answer.Certificate)
 	if err != nil {
@@ -357,4 +367,63 @@ func TestAgentRenewsItsCertificate(t *testing.T) {
 	a.stop()
 	c.run(a, "")
 	eventually(t, "another certificate", func() bool { return serial() != first })
+}
+
+// A host that is set up anew joins with a new key; whoever has the old one is shut out. So is a host that was removed.
+func TestOldKeysAreGoodForNothing(t *testing.T) {
+	c := newCluster(t, pki.Options{})
+	c.network("a", "b")
+	old := c.startAgent("a", "", c.token("a"))
+	eventually(t, "the first stream", old.Connected)
+	again := c.startAgent("a", "", c.token("a"))
+	eventually(t, "the stream with the new key", again.Connected)
+	eventually(t, "the old key to be refused", func() bool { return !old.Connected() })
+
+	there, err := c.server.Remove(t.Context(), "a")
+	if err != nil || !there {
+		t.Fatalf("removing the host: %v %v", there, err)
+	}
+	eventually(t, "the stream of the removed host to end", func() bool { return !again.Connected() })
+	if there, _ := c.server.Remove(t.Context(), "a"); there {
+		t.Error("the host was removed twice")
+	}
+}
+
+// A captured compute host must not make itself a DHCP server of other people's networks.
+func TestAHostPlaysOnlyTheRolesOfItsToken(t *testing.T) {
+	c := newCluster(t, pki.Options{})
+	token, err := c.authority.Mint("a", time.Hour, "l2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := pki.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := pki.Request(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	joined, err := c.raw().Join(t.Context(), &sb.JoinRequest{Token: token, Csr: csr, Host: "a"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := pki.DecodeCertificate(joined.Certificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := c.raw(tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key})
+	for roles, want := range map[string]codes.Code{"l2": codes.OK, "dhcp": codes.PermissionDenied, "l2,dhcp": codes.PermissionDenied} {
+		stream, err := raw.Connect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		hello := &sb.Hello{Roles: strings.Split(roles, ",")}
+		if err := stream.Send(&sb.FromAgent{Message: &sb.FromAgent_Hello{Hello: hello}}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Recv(); status.Code(err) != want {
+			t.Errorf("roles %s: %v, want %v", roles, err, want)
+		}
+	}
 }

@@ -82,6 +82,7 @@ var (
 	DHCPBindingsByHost    = newIndex(DHCPBindings, func(b *model.DHCPBinding) []string { return []string{b.Host} })
 
 	UsedTokens = newTable[model.UsedToken]("used-token")
+	Hosts      = newTable[model.Host]("host")
 )
 
 // SegmentKey identifies a segment among all networks.

@@ -18,7 +18,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/schema"
 	"github.com/neutrino-net/neutrino/internal/service/dhcp"
-	"github.com/neutrino-net/neutrino/internal/service/port"
+	"github.com/neutrino-net/neutrino/internal/service/router"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
 
@@ -35,13 +35,10 @@ type Hello struct {
 }
 
 // Rules are the rules of agents.
-type Rules struct {
-	ports *port.Rules
-	live  mech.Liveness
-}
+type Rules struct{ live mech.Liveness }
 
-// New returns the rules. ports bind what could not be bound before; live says which hosts are connected (nil: all).
-func New(ports *port.Rules, live mech.Liveness) *Rules { return &Rules{ports: ports, live: live} }
+// New returns the rules. live says which hosts are connected (nil: all).
+func New(live mech.Liveness) *Rules { return &Rules{live: live} }
 
 // ID is the id of the agent that plays the role on the host: always the same (a UUID of version 5).
 func ID(host string, role model.Role) string {
@@ -49,10 +46,13 @@ func ID(host string, role model.Role) string {
 }
 
 // Connected enters what the host says of itself: one agent for each of its roles, none for roles that it no longer
-// plays. Then the ports whose binding to the host has failed are bound again, if they can be now. What is no news
-// changes nothing.
-func (s *Rules) Connected(tx *state.Tx, host string, hello Hello) {
-	for _, role := range []model.Role{model.RoleL2, model.RoleDHCP} {
+// plays. What is no news changes nothing. A tunnel address that is not one, or that another host has, is refused: what
+// is sent to that host would come here. The caller then has the ports bound again whose binding to the host has failed.
+func (s *Rules) Connected(tx *state.Tx, host string, hello Hello) error {
+	if err := checkTunnelIP(tx, host, hello.TunnelIP); err != nil {
+		return err
+	}
+	for _, role := range []model.Role{model.RoleL2, model.RoleDHCP, model.RoleL3} {
 		id := ID(host, role)
 		old, had := state.Agents.Get(tx, id)
 		if !slices.Contains(hello.Roles, role) {
@@ -75,7 +75,23 @@ func (s *Rules) Connected(tx *state.Tx, host string, hello Hello) {
 			state.Agents.Put(tx, now)
 		}
 	}
-	s.ports.Rebind(tx, host)
+	return nil
+}
+
+func checkTunnelIP(r state.Reader, host string, ip netip.Addr) error {
+	if !ip.IsValid() {
+		return nil
+	}
+	if ip.Zone() != "" || ip.IsUnspecified() || ip.IsMulticast() {
+		return fault.New(fault.Invalid, "InvalidInput", "The tunnel address %s is not one that other hosts can reach.", ip)
+	}
+	for a := range state.Agents.All(r) {
+		if a.TunnelIP == ip && a.Host != host {
+			return fault.New(fault.Conflict, "TunnelIPInUse",
+				"The tunnel address %s is that of the host %s. If that host is gone, delete its agents.", ip, a.Host)
+		}
+	}
+	return nil
 }
 
 // same compares what a host says of itself.
@@ -84,12 +100,16 @@ func same(a, b *model.Agent) bool {
 		slices.Equal(a.TunnelTypes, b.TunnelTypes) && maps.Equal(a.BridgeMappings, b.BridgeMappings)
 }
 
-// remove deletes an agent. What a DHCP agent has served is given to others by the scheduler.
+// remove deletes an agent. What a DHCP agent has served is given to others by the scheduler; the routers of an L3 agent
+// wait for an operator.
 func remove(tx *state.Tx, a *model.Agent) {
 	if a.Role == model.RoleDHCP {
 		for _, b := range slices.Collect(state.DHCPBindingsByHost.List(tx, a.Host)) {
 			dhcp.Remove(tx, b)
 		}
+	}
+	if a.Role == model.RoleL3 {
+		router.ForgetHost(tx, a.Host)
 	}
 	state.Agents.Delete(tx, a.ID)
 }

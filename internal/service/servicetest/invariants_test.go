@@ -222,7 +222,7 @@ func (c *cloud) connect() error {
 		hello.Roles = append(hello.Roles, model.RoleDHCP)
 	}
 	host := c.one("host", "a", "b")
-	return c.Update(func(tx *state.Tx) error { c.Agents.Connected(tx, host, hello); return nil })
+	return c.Update(func(tx *state.Tx) error { return c.Agents.Connected(tx, host, hello) })
 }
 
 func (c *cloud) report() error {

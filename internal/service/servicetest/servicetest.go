@@ -4,6 +4,7 @@ package servicetest
 
 import (
 	"context"
+	"hash/fnv"
 	"log/slog"
 	"net/netip"
 	"sync"
@@ -109,7 +110,7 @@ func New(t testing.TB, opts Options) *World {
 	t.Cleanup(store.Close)
 	w := &World{Store: store, Liveness: &Liveness{}, Networks: network.New(types)}
 	w.Ports = port.New(port.Options{Liveness: w.Liveness, Random: opts.Random})
-	w.Agents = agent.New(w.Ports, w.Liveness)
+	w.Agents = agent.New(w.Liveness)
 	w.DHCP = dhcp.New(dhcp.Options{Ports: w.Ports, Liveness: w.Liveness})
 	return w
 }
@@ -285,15 +286,23 @@ func (w *World) Connect(t testing.TB, host string, roles ...model.Role) {
 		roles = []model.Role{model.RoleL2, model.RoleDHCP}
 	}
 	w.Hello(t, host, agent.Hello{
-		Version: "1", Roles: roles, TunnelIP: netip.MustParseAddr("192.0.2.1"), TunnelTypes: []string{"vxlan"},
+		Version: "1", Roles: roles, TunnelIP: tunnelIP(host), TunnelTypes: []string{"vxlan"},
 		StartedAt: time.Unix(1, 0),
 	})
+}
+
+// tunnelIP is an address of the host's own.
+func tunnelIP(host string) netip.Addr {
+	h := fnv.New32a()
+	h.Write([]byte(host))
+	sum := h.Sum32()
+	return netip.AddrFrom4([4]byte{10, byte(sum >> 16), byte(sum >> 8), byte(sum)})
 }
 
 // Hello lets the agent of a host connect.
 func (w *World) Hello(t testing.TB, host string, hello agent.Hello) {
 	t.Helper()
-	if err := w.Update(func(tx *state.Tx) error { w.Agents.Connected(tx, host, hello); return nil }); err != nil {
+	if err := w.Update(func(tx *state.Tx) error { return w.Agents.Connected(tx, host, hello) }); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -1063,18 +1063,20 @@ func (x *Segment) GetMtu() uint32 {
 
 // Port is bound to this host and is to be wired when its device appears. Key: port/<port id>.
 type Port struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	PortId        string                 `protobuf:"bytes,1,opt,name=port_id,json=portId,proto3" json:"port_id,omitempty"`
-	NetworkId     string                 `protobuf:"bytes,2,opt,name=network_id,json=networkId,proto3" json:"network_id,omitempty"`
-	Device        string                 `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"` // the kernel device: tap and 11 characters of the id
-	Mac           string                 `protobuf:"bytes,4,opt,name=mac,proto3" json:"mac,omitempty"`
-	Ips           []string               `protobuf:"bytes,5,rep,name=ips,proto3" json:"ips,omitempty"` // with the prefix length of their subnets, as in 10.0.0.3/24
-	Mtu           uint32                 `protobuf:"varint,6,opt,name=mtu,proto3" json:"mtu,omitempty"`
-	AdminStateUp  bool                   `protobuf:"varint,7,opt,name=admin_state_up,json=adminStateUp,proto3" json:"admin_state_up,omitempty"`
-	Gateways      []string               `protobuf:"bytes,8,rep,name=gateways,proto3" json:"gateways,omitempty"` // the gateway addresses of its subnets, for those who plug without DHCP
-	DeviceOwner   string                 `protobuf:"bytes,9,opt,name=device_owner,json=deviceOwner,proto3" json:"device_owner,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	PortId       string                 `protobuf:"bytes,1,opt,name=port_id,json=portId,proto3" json:"port_id,omitempty"`
+	NetworkId    string                 `protobuf:"bytes,2,opt,name=network_id,json=networkId,proto3" json:"network_id,omitempty"`
+	Device       string                 `protobuf:"bytes,3,opt,name=device,proto3" json:"device,omitempty"` // the kernel device: tap and 11 characters of the id
+	Mac          string                 `protobuf:"bytes,4,opt,name=mac,proto3" json:"mac,omitempty"`
+	Ips          []string               `protobuf:"bytes,5,rep,name=ips,proto3" json:"ips,omitempty"` // with the prefix length of their subnets, as in 10.0.0.3/24
+	Mtu          uint32                 `protobuf:"varint,6,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	AdminStateUp bool                   `protobuf:"varint,7,opt,name=admin_state_up,json=adminStateUp,proto3" json:"admin_state_up,omitempty"`
+	Gateways     []string               `protobuf:"bytes,8,rep,name=gateways,proto3" json:"gateways,omitempty"` // the gateway addresses of its subnets, for those who plug without DHCP
+	DeviceOwner  string                 `protobuf:"bytes,9,opt,name=device_owner,json=deviceOwner,proto3" json:"device_owner,omitempty"`
+	// binding_generation grows each time the port is bound: a port that comes back to the host is reported anew.
+	BindingGeneration int64 `protobuf:"varint,10,opt,name=binding_generation,json=bindingGeneration,proto3" json:"binding_generation,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *Port) Reset() {
@@ -1168,6 +1170,13 @@ func (x *Port) GetDeviceOwner() string {
 		return x.DeviceOwner
 	}
 	return ""
+}
+
+func (x *Port) GetBindingGeneration() int64 {
+	if x != nil {
+		return x.BindingGeneration
+	}
+	return 0
 }
 
 // Neighbour is a port of one of this host's tunnelled networks on another host. Key: neighbour/<port id>.
@@ -1687,7 +1696,7 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\fnetwork_type\x18\x02 \x01(\tR\vnetworkType\x12)\n" +
 	"\x10physical_network\x18\x03 \x01(\tR\x0fphysicalNetwork\x12'\n" +
 	"\x0fsegmentation_id\x18\x04 \x01(\rR\x0esegmentationId\x12\x10\n" +
-	"\x03mtu\x18\x05 \x01(\rR\x03mtu\"\xf1\x01\n" +
+	"\x03mtu\x18\x05 \x01(\rR\x03mtu\"\xa0\x02\n" +
 	"\x04Port\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1d\n" +
 	"\n" +
@@ -1698,7 +1707,9 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\x03mtu\x18\x06 \x01(\rR\x03mtu\x12$\n" +
 	"\x0eadmin_state_up\x18\a \x01(\bR\fadminStateUp\x12\x1a\n" +
 	"\bgateways\x18\b \x03(\tR\bgateways\x12!\n" +
-	"\fdevice_owner\x18\t \x01(\tR\vdeviceOwner\"{\n" +
+	"\fdevice_owner\x18\t \x01(\tR\vdeviceOwner\x12-\n" +
+	"\x12binding_generation\x18\n" +
+	" \x01(\x03R\x11bindingGeneration\"{\n" +
 	"\tNeighbour\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1d\n" +
 	"\n" +
