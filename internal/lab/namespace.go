@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -197,8 +198,12 @@ func nsOf(path string) (nsID, bool) {
 
 // namespaces returns the namespaces that belong to the lab: the pinned ones, and the named network namespaces
 // (qdhcp-…, and those of workloads) that were made in its hosts.
+//
+// Whoever lives in one of them is ended with the lab. A host may have a name for a namespace that is not the lab's, since
+// `ip netns attach NAME PID` gives one to that of any process. So those of the machine and our own never count.
 func (l *Lab) namespaces() (map[nsID]bool, error) {
-	found := map[nsID]bool{}
+	found, foreign := map[nsID]bool{}, outerNamespaces()
+	defer maps.DeleteFunc(found, func(id nsID, _ bool) bool { return foreign[id] })
 	pins, err := os.ReadDir(l.pinDir())
 	if errors.Is(err, fs.ErrNotExist) {
 		return found, nil
@@ -220,6 +225,20 @@ func (l *Lab) namespaces() (map[nsID]bool, error) {
 		}
 	}
 	return found, nil
+}
+
+// outerNamespaces are those of this process and of the machine's first one, of all kinds. Where the first one's cannot be
+// read, nobody could give them a name either.
+func outerNamespaces() map[nsID]bool {
+	outer := map[nsID]bool{}
+	for _, process := range []string{"1", "self"} {
+		for _, k := range kinds() {
+			if id, ok := nsOf(filepath.Join("/proc", process, "ns", k.name)); ok {
+				outer[id] = true
+			}
+		}
+	}
+	return outer
 }
 
 // namedNetworks returns the network namespaces that have a name in the mount namespace at the path. Without access to

@@ -280,8 +280,8 @@ func inhabitants(namespaces map[nsID]bool, recorded []Process) ([]victim, error)
 	var found []victim
 	for _, d := range dirs {
 		pid, err := strconv.Atoi(d.Name())
-		if err != nil || pid == os.Getpid() {
-			continue
+		if err != nil || pid == os.Getpid() || pid == 1 {
+			continue // the machine's first process is nobody's inhabitant, whatever namespace it is in
 		}
 		// The handle (a pidfd) is taken before looking: whatever it is that we look at, the signal reaches either
 		// this very process or nobody.
