@@ -59,6 +59,9 @@ func (v *viewer[T]) append(b []byte, obj *T) []byte {
 				continue
 			}
 		}
+		if s.at.Shown != nil && !s.at.Shown(obj) {
+			continue
+		}
 		if !empty {
 			b = append(b, ',')
 		}

@@ -1,6 +1,7 @@
 package schema
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 )
@@ -49,6 +50,30 @@ func optional[V any](inner codec[V]) codec[*V] {
 func numeral(least, most int) codec[int] {
 	c := integer(least, most)
 	c.append = func(b []byte, v int) []byte { return append(strconv.AppendInt(append(b, '"'), int64(v), 10), '"') }
+	return c
+}
+
+// sequence is an array of at most most values, which may be equal. null is the empty one.
+func sequence[V any](most int, item codec[V]) codec[[]V] {
+	c := list(most, item)
+	c.parse = func(raw any) ([]V, error) {
+		values, ok := raw.([]any)
+		if raw != nil && !ok {
+			return nil, fmt.Errorf("'%s' is not a list", quote(raw))
+		}
+		if len(values) > most {
+			return nil, fmt.Errorf("it has %d items, and at most %d are allowed", len(values), most)
+		}
+		var out []V
+		for _, r := range values {
+			v, err := item.parse(r)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, v)
+		}
+		return out, nil
+	}
 	return c
 }
 

@@ -64,6 +64,8 @@ type Attribute[T any] struct {
 	Common
 	// set validates a raw JSON value and stores it.
 	set func(obj *T, raw any) error
+	// Shown says whether an object has the attribute at all; nil: always.
+	Shown func(obj *T) bool
 	// Append appends the value's JSON.
 	Append func(b []byte, obj *T) []byte
 	// Text is the value as a query parameter or a policy rule would spell it.
@@ -78,6 +80,12 @@ type Attribute[T any] struct {
 
 // Is says whether the attribute has the access.
 func (c *Common) Is(a Access) bool { return c.Access&a != 0 }
+
+// when says which objects have the attribute; the others are shown without it.
+func (a *Attribute[T]) when(shown func(obj *T) bool) *Attribute[T] {
+	a.Shown = shown
+	return a
+}
 
 // Resource declares a kind of resource.
 type Resource[T any] struct {

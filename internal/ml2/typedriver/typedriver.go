@@ -5,7 +5,7 @@
 // segment is stored in the same transaction makes the booking.
 //
 // Manager.Provider completes a segment that an administrator asked for, Manager.Tenant picks one for a network without
-// provider attributes, Manager.MaxMTU says what the segment carries.
+// provider attributes, Manager.MaxMTU says what the segment carries; ranges.go says where the ids come from.
 package typedriver
 
 import (
@@ -25,6 +25,9 @@ const (
 	MinVLAN, MaxVLAN = 1, 4094
 	MinVNI, MaxVNI   = 1, 1<<24 - 1
 )
+
+// tenantTypes are those that a network without provider attributes may be of.
+var tenantTypes = []model.NetworkType{model.TypeLocal, model.TypeVLAN, model.TypeVXLAN, model.TypeGRE, model.TypeGeneve}
 
 // AnyPhysicalNetwork in Options.FlatNetworks allows flat networks on every physical network.
 const AnyPhysicalNetwork = "*"
@@ -84,7 +87,7 @@ func New(opts Options) (*Manager, error) {
 		return nil, fmt.Errorf("the overlay's IP version %d is neither 4 nor 6", opts.OverlayIPVersion)
 	}
 	for _, t := range opts.TenantNetworkTypes {
-		if !slices.Contains([]model.NetworkType{model.TypeLocal, model.TypeVLAN, model.TypeVXLAN}, t) {
+		if !slices.Contains(tenantTypes, t) {
 			return nil, fmt.Errorf("networks of projects cannot be of the type %q", t)
 		}
 	}
@@ -123,18 +126,19 @@ func (m *Manager) MaxMTU(t model.NetworkType) int {
 	return m.opts.UnderlayMTU
 }
 
-// Tenant picks a segment for a network without provider attributes. The fault is NoNetworkAvailable (503).
-func (m *Manager) Tenant(r state.Reader) (model.Segment, error) {
+// Tenant picks a segment for a network of the project that has no provider attributes. The fault is NoNetworkAvailable
+// (503).
+func (m *Manager) Tenant(r state.Reader, project string) (model.Segment, error) {
 	for _, t := range m.opts.TenantNetworkTypes {
 		switch t {
 		case model.TypeLocal:
 			return model.Segment{NetworkType: t}, nil
 		case model.TypeVLAN:
-			if s, ok := m.anyVLAN(r, m.physical); ok {
+			if s, ok := m.anyVLAN(r, m.physicalNetworks(r), project); ok {
 				return s, nil
 			}
 		default:
-			if id, ok := m.free(r, t, "", m.opts.VNIRanges); ok {
+			if id, ok := m.free(r, t, "", project); ok {
 				return model.Segment{NetworkType: t, SegmentationID: id}, nil
 			}
 		}
@@ -142,10 +146,10 @@ func (m *Manager) Tenant(r state.Reader) (model.Segment, error) {
 	return model.Segment{}, exhausted()
 }
 
-// Provider completes the segment that was asked for: its type is required, what else is zero is picked where the type
-// has it. The faults are InvalidInput (400), FlatNetworkInUse, VlanIdInUse, TunnelIdInUse (409), NoNetworkAvailable
+// Provider completes the segment that was asked for, for a network of the project: its type is required, what else is
+// zero is picked where the type has it. The faults are InvalidInput (400), FlatNetworkInUse, VlanIdInUse, TunnelIdInUse (409), NoNetworkAvailable
 // (503).
-func (m *Manager) Provider(r state.Reader, want model.Segment) (model.Segment, error) {
+func (m *Manager) Provider(r state.Reader, want model.Segment, project string) (model.Segment, error) {
 	var err error
 	switch want.NetworkType {
 	case "":
@@ -155,9 +159,9 @@ func (m *Manager) Provider(r state.Reader, want model.Segment) (model.Segment, e
 	case model.TypeFlat:
 		err = m.flat(r, want)
 	case model.TypeVLAN:
-		return m.vlan(r, want)
+		return m.vlan(r, want, project)
 	case model.TypeVXLAN, model.TypeGRE, model.TypeGeneve:
-		return m.tunnel(r, want)
+		return m.tunnel(r, want, project)
 	default:
 		err = fault.Operation("network_type value '%s' not supported", want.NetworkType)
 	}
@@ -192,22 +196,22 @@ func (m *Manager) flat(r state.Reader, want model.Segment) error {
 	return nil
 }
 
-func (m *Manager) vlan(r state.Reader, want model.Segment) (model.Segment, error) {
+func (m *Manager) vlan(r state.Reader, want model.Segment, project string) (model.Segment, error) {
 	if want.PhysicalNetwork == "" {
 		if want.SegmentationID != 0 {
 			return want, fault.Operation("segmentation_id requires physical_network for VLAN provider network")
 		}
-		if s, ok := m.anyVLAN(r, m.physical); ok {
+		if s, ok := m.anyVLAN(r, m.physicalNetworks(r), project); ok {
 			return s, nil
 		}
 		return want, exhausted()
 	}
-	if _, known := m.opts.VLANRanges[want.PhysicalNetwork]; !known {
+	if !slices.Contains(m.physicalNetworks(r), want.PhysicalNetwork) {
 		return want, fault.Operation("physical_network '%s' unknown for VLAN provider network", want.PhysicalNetwork)
 	}
 	switch id := want.SegmentationID; {
 	case id == 0:
-		if s, ok := m.anyVLAN(r, []string{want.PhysicalNetwork}); ok {
+		if s, ok := m.anyVLAN(r, []string{want.PhysicalNetwork}, project); ok {
 			return s, nil
 		}
 		return want, exhausted()
@@ -220,12 +224,12 @@ func (m *Manager) vlan(r state.Reader, want model.Segment) (model.Segment, error
 	return want, nil
 }
 
-func (m *Manager) tunnel(r state.Reader, want model.Segment) (model.Segment, error) {
+func (m *Manager) tunnel(r state.Reader, want model.Segment, project string) (model.Segment, error) {
 	switch id := want.SegmentationID; {
 	case want.PhysicalNetwork != "":
 		return want, fault.Operation("provider:physical_network specified for %s network", want.NetworkType)
 	case id == 0:
-		free, ok := m.free(r, want.NetworkType, "", m.opts.VNIRanges)
+		free, ok := m.free(r, want.NetworkType, "", project)
 		if !ok {
 			return want, exhausted()
 		}
@@ -240,44 +244,13 @@ func (m *Manager) tunnel(r state.Reader, want model.Segment) (model.Segment, err
 }
 
 // anyVLAN takes a free VLAN of the first of the physical networks that has one.
-func (m *Manager) anyVLAN(r state.Reader, physical []string) (model.Segment, bool) {
+func (m *Manager) anyVLAN(r state.Reader, physical []string, project string) (model.Segment, bool) {
 	for _, name := range physical {
-		if id, ok := m.free(r, model.TypeVLAN, name, m.opts.VLANRanges[name]); ok {
+		if id, ok := m.free(r, model.TypeVLAN, name, project); ok {
 			return model.Segment{NetworkType: model.TypeVLAN, PhysicalNetwork: name, SegmentationID: id}, true
 		}
 	}
 	return model.Segment{}, false
-}
-
-// free returns an id of the ranges that no network has: the first one from a random one on. It looks at no more ids
-// than there are networks, and one.
-func (m *Manager) free(r state.Reader, t model.NetworkType, physical string, ranges []Range) (int, bool) {
-	total := 0
-	for _, x := range ranges {
-		total += x.size()
-	}
-	if total == 0 {
-		return 0, false
-	}
-	start := m.opts.Random(total)
-	for i := range total {
-		id := nth(ranges, (start+i)%total)
-		if !taken(r, model.Segment{NetworkType: t, PhysicalNetwork: physical, SegmentationID: id}) {
-			return id, true
-		}
-	}
-	return 0, false
-}
-
-// nth returns the n-th id of the ranges, counted from 0.
-func nth(ranges []Range, n int) int {
-	for _, x := range ranges {
-		if n < x.size() {
-			return x.Min + n
-		}
-		n -= x.size()
-	}
-	return 0
 }
 
 func taken(r state.Reader, s model.Segment) bool {

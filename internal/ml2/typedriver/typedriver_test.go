@@ -71,7 +71,7 @@ func TestSegmentsThatAreAskedFor(t *testing.T) {
 				for i, s := range c.booked {
 					state.Networks.Put(tx, &model.Network{Meta: model.Meta{ID: fmt.Sprint(i)}, Segments: []model.Segment{s}})
 				}
-				got, err := m.Provider(tx, c.want)
+				got, err := m.Provider(tx, c.want, "p1")
 				if err == nil && got != c.get {
 					t.Errorf("got %+v, want %+v", got, c.get)
 				}
@@ -102,7 +102,7 @@ func TestTenantTypesAreTriedInOrder(t *testing.T) {
 	w := servicetest.New(t, servicetest.Options{})
 	for i, want := range []string{"vlan 5", "vxlan 9", ""} {
 		err := w.Update(func(tx *state.Tx) error {
-			s, err := m.Tenant(tx)
+			s, err := m.Tenant(tx, "p1")
 			if err != nil {
 				return err
 			}

@@ -3,10 +3,16 @@
 //
 // Who may do something is asked of the policy before; the rules say what must hold whoever asks. They run in a
 // transaction, store what they make, and return a *fault.Error, after which the transaction is dropped.
+//
+// Read in this order:
+//   - network.go: create, update, delete, as the API asks for them.
+//   - segments.go: the segments that an administrator asks for, or that the network is given.
+//   - follow.go: who has something to do when a network changes or goes.
+//   - sharing.go: whom a network is shared with, or external for.
+//   - availability.go: what a network shows of its subnets, and how many addresses these have left.
 package network
 
 import (
-	"slices"
 	"strings"
 
 	"github.com/neutrino-net/neutrino/internal/auth"
@@ -15,52 +21,47 @@ import (
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/schema"
 	"github.com/neutrino-net/neutrino/internal/service/rbac"
+	"github.com/neutrino-net/neutrino/internal/service/segment"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
 
 // Rules are the rules of networks.
-type Rules struct{ types *typedriver.Manager }
+type Rules struct {
+	types     *typedriver.Manager
+	followers []Follower
+}
 
 // New returns the rules. Segments come from types.
 func New(types *typedriver.Manager) *Rules { return &Rules{types: types} }
 
-// providerAttributes are those that name the segment.
-var providerAttributes = []string{"provider:network_type", "provider:physical_network", "provider:segmentation_id"}
-
-// Create gives the network a segment and an MTU, and stores it.
-func (s *Rules) Create(tx *state.Tx, _ *auth.Caller, n *model.Network, given schema.Given) error {
-	var segment model.Segment
-	var err error
-	if len(n.Segments) > 0 && given.Any(providerAttributes...) && n.Segments[0] != (model.Segment{}) {
-		segment, err = s.types.Provider(tx, n.Segments[0])
-	} else {
-		segment, err = s.types.Tenant(tx)
-	}
-	if err != nil {
+// Create gives the network its segments and an MTU, and stores it.
+func (s *Rules) Create(tx *state.Tx, c *auth.Caller, n *model.Network, given schema.Given) error {
+	n.SubnetIDs = nil
+	if err := s.setSegments(tx, n, given); err != nil {
 		return err
 	}
-	segment.ID = tx.NewID()
-	n.Segments = []model.Segment{segment}
-	n.SubnetIDs = nil
 	if err := s.fitMTU(n); err != nil {
+		return err
+	}
+	if err := checkTransparency(n); err != nil {
+		return err
+	}
+	if err := checkZones(tx, n.AvailabilityZoneHints); err != nil {
+		return err
+	}
+	if err := checkUse(tx, c, nil, n); err != nil {
 		return err
 	}
 	share(tx, n)
 	state.Networks.Put(tx, n)
+	segment.Follow(tx, n)
 	return nil
 }
 
 // Update checks the attributes that subnets and ports depend on, and stores the network.
-func (s *Rules) Update(tx *state.Tx, _ *auth.Caller, old, n *model.Network, given schema.Given) error {
-	if given.Any(providerAttributes...) && !slices.Equal(old.Segments, n.Segments) {
-		var changed []string
-		for _, name := range providerAttributes {
-			if given.Has(name) {
-				changed = append(changed, name)
-			}
-		}
-		return fault.Operation("Plugin does not support updating the following provider network attributes: %s",
-			strings.Join(changed, ", "))
+func (s *Rules) Update(tx *state.Tx, c *auth.Caller, old, n *model.Network, given schema.Given) error {
+	if err := s.updateSegments(tx, old, n, given); err != nil {
+		return err
 	}
 	if given.Has("mtu") {
 		if err := s.fitMTU(n); err != nil {
@@ -75,14 +76,28 @@ func (s *Rules) Update(tx *state.Tx, _ *auth.Caller, old, n *model.Network, give
 	if err := unshared(tx, old, n); err != nil {
 		return err
 	}
+	if err := checkUse(tx, c, old, n); err != nil {
+		return err
+	}
+	for _, f := range s.followers {
+		if err := f.NetworkChanged(tx, old, n); err != nil {
+			return err
+		}
+	}
 	share(tx, n)
 	state.Networks.Put(tx, n)
+	segment.Follow(tx, n)
 	return nil
 }
 
 // Delete deletes the network, its subnets, and the ports that DHCP servers have on it. Other ports forbid it: the fault
 // is NetworkInUse (409).
 func (s *Rules) Delete(tx *state.Tx, _ *auth.Caller, n *model.Network) error {
+	for _, f := range s.followers {
+		if err := f.NetworkDeleted(tx, n); err != nil {
+			return err
+		}
+	}
 	var servers, users []string
 	for p := range state.PortsByNetwork.List(tx, n.ID) {
 		if p.DeviceOwner == model.DeviceOwnerDHCP {
@@ -111,6 +126,7 @@ func (s *Rules) Delete(tx *state.Tx, _ *auth.Caller, n *model.Network) error {
 	for _, id := range subnets {
 		state.Subnets.Delete(tx, id)
 	}
+	segment.Follow(tx, &model.Network{Meta: model.Meta{ID: n.ID}})
 	rbac.Forget(tx, RBACType, n.ID)
 	state.Networks.Delete(tx, n.ID)
 	return nil
