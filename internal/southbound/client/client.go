@@ -38,6 +38,13 @@ const (
 	firstPause, lastPause = 50 * time.Millisecond, 700 * time.Millisecond
 	// refusedPause is the longest pause after the server has answered that it does not want this agent.
 	refusedPause = 15 * time.Second
+	// After another agent has taken the host's place, the pause is between these two. Two agents with one certificate
+	// (a host that was cloned) would otherwise drive each other out all the time.
+	replacedFirst, replacedLast = 5 * time.Second, 15 * time.Second
+	// steady is how long a stream has to last before the next pauses are short again.
+	steady = 30 * time.Second
+	// expiredPause is between two looks at a certificate that has expired.
+	expiredPause = time.Minute
 	// dialTimeout bounds making a connection and the calls other than the stream.
 	dialTimeout = 10 * time.Second
 	// maxDigest is how many documents the agent says it has. Beyond, it says that it has none (see session).
@@ -108,7 +115,7 @@ func (c *Client) Report(statuses []*sb.ObjectStatus) { c.out.report(statuses) }
 // Run joins if need be, and keeps the stream until ctx ends; then it returns nil. The error is for what trying again
 // cannot mend: no certificate and no token, a token that the server refuses, files that cannot be read or written.
 func (c *Client) Run(ctx context.Context) error {
-	if err := c.join(ctx); err != nil {
+	if err := c.stayJoined(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -120,17 +127,20 @@ func (c *Client) Run(ctx context.Context) error {
 
 	retry := backoff{}
 	for ctx.Err() == nil {
-		up, err := c.session(ctx)
+		upSince, err := c.session(ctx)
 		if ctx.Err() != nil {
 			break
 		}
-		if up {
+		up := !upSince.IsZero()
+		if up && time.Since(upSince) >= steady {
 			retry = backoff{}
 		}
 		if up || retry.attempts == 0 {
 			c.opts.Logger.Warn("no stream to the server, trying again", "server", c.opts.Server, "error", err)
 		}
-		retry.wait(ctx, refused(err))
+		if sleep(ctx, retry.pause(err)) != nil {
+			break
+		}
 	}
 	return nil
 }
@@ -147,20 +157,30 @@ func refused(err error) bool {
 // backoff is how long to wait between attempts.
 type backoff struct{ attempts int }
 
-func (b *backoff) wait(ctx context.Context, refused bool) {
+// pause is the time to wait after a failure. It is random in part: many agents lose a server at the same moment, and must
+// not come back all at once.
+func (b *backoff) pause(failure error) time.Duration {
+	if status.Code(failure) == codes.Aborted {
+		return replacedFirst + rand.N(replacedLast-replacedFirst)
+	}
 	limit := lastPause
-	if refused {
+	if refused(failure) {
 		limit = refusedPause
 	}
 	pause := min(firstPause<<min(b.attempts, 20), limit)
 	b.attempts++
-	// Many agents lose a server at the same moment: they must not come back all at once.
-	pause = pause/2 + rand.N(pause/2+1)
-	t := time.NewTimer(pause)
+	return pause/2 + rand.N(pause/2+1)
+}
+
+// sleep waits; the error is that of ctx if it ends first.
+func sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
 	case <-t.C:
+		return nil
 	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -181,27 +201,27 @@ func (c *Client) dial(creds credentials.TransportCredentials) (*grpc.ClientConn,
 	)
 }
 
-// session holds one stream, and says whether it was up.
-func (c *Client) session(ctx context.Context) (up bool, err error) {
+// session holds one stream, and says since when it was up; the zero time if it never was.
+func (c *Client) session(ctx context.Context) (upSince time.Time, err error) {
 	creds, err := c.identity.credentials()
 	if err != nil {
-		return false, err
+		return upSince, err
 	}
 	conn, err := c.dial(creds)
 	if err != nil {
-		return false, err
+		return upSince, err
 	}
 	defer conn.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := sb.NewSouthboundClient(conn).Connect(ctx)
 	if err != nil {
-		return false, err
+		return upSince, err
 	}
 	hello, undisclosed := helloWithin(c.opts.Hello(), maxDigest)
 	if err := stream.Send(&sb.FromAgent{Message: &sb.FromAgent_Hello{Hello: hello}}); err != nil {
 		_, err = stream.Recv() // the reason
-		return false, err
+		return upSince, err
 	}
 
 	in := inbox{undisclosed: undisclosed}
@@ -211,10 +231,10 @@ func (c *Client) session(ctx context.Context) (up bool, err error) {
 	for {
 		m, err := stream.Recv()
 		if err != nil {
-			return up, err
+			return upSince, err
 		}
-		if !up {
-			up = true
+		if upSince.IsZero() {
+			upSince = time.Now()
 			c.out.open()
 			c.connected.Store(true)
 			defer c.connected.Store(false)

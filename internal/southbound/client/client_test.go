@@ -1,10 +1,21 @@
 package client
 
 import (
+	"context"
+	"log/slog"
+	"net"
 	"slices"
+	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/status"
+
+	"github.com/neutrino-net/neutrino/internal/pki"
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
 
@@ -73,15 +84,173 @@ func TestOutboxHoldsTheNewestOfEachDocument(t *testing.T) {
 	}
 }
 
-func TestBackoffNoticesAServerWithinASecond(t *testing.T) {
-	for _, attempts := range []int{0, 1, 5, 100} {
-		b := backoff{attempts: attempts}
-		start := time.Now()
-		b.wait(t.Context(), false)
-		if took := time.Since(start); took > 950*time.Millisecond {
-			t.Errorf("after %d attempts it waits %s", attempts, took)
-		}
+func TestPausesFitTheFailure(t *testing.T) {
+	const ms = time.Millisecond
+	for name, c := range map[string]struct {
+		code     codes.Code
+		attempts int
+		min, max time.Duration
+	}{
+		"first":                             {codes.Unavailable, 0, 25 * ms, 50 * ms},
+		"a server that is away for long":    {codes.Unavailable, 100, 350 * ms, 700 * ms},
+		"a server that refuses":             {codes.PermissionDenied, 100, 7500 * ms, 15 * time.Second},
+		"another agent has taken our place": {codes.Aborted, 0, 5 * time.Second, 15 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for range 100 {
+				b := backoff{attempts: c.attempts}
+				if pause := b.pause(status.Error(c.code, "")); pause < c.min || pause > c.max {
+					t.Fatalf("it waits %s, want %s to %s", pause, c.min, c.max)
+				}
+			}
+		})
 	}
+}
+
+// fakeServer ends every stream at once, after it has accepted it.
+type fakeServer struct {
+	sb.UnimplementedSouthboundServer
+	streams atomic.Int64
+}
+
+func (s *fakeServer) Connect(stream sb.Southbound_ConnectServer) error {
+	s.streams.Add(1)
+	if _, err := stream.Recv(); err != nil {
+		return err
+	}
+	if err := stream.Send(&sb.ToAgent{Message: &sb.ToAgent_Batch{Batch: &sb.Batch{Last: true}}}); err != nil {
+		return err
+	}
+	return status.Error(codes.Unavailable, "gone again")
+}
+
+// hostWithCertificate writes the files of a host that has joined, and returns its cluster.
+func hostWithCertificate(t *testing.T, dir string, lifetime time.Duration) *pki.Authority {
+	t.Helper()
+	authority, err := pki.Open(t.TempDir(), pki.Options{HostLifetime: lifetime})
+	if err != nil {
+		t.Fatal(err)
+	}
+	i := identity{dir: dir, host: "a"}
+	key, err := i.makeKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	certificate, err := authority.SignHost("a", &key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := i.write(key, &sb.JoinResponse{Certificate: certificate, Ca: authority.CertificatePEM()}); err != nil {
+		t.Fatal(err)
+	}
+	return authority
+}
+
+// A stream that ends right after it was up must not make the next attempts quick again.
+func TestShortStreamsDoNotResetTheBackoff(t *testing.T) {
+	dir := t.TempDir()
+	authority := hostWithCertificate(t, dir, time.Hour)
+	serverTLS, err := authority.ServerTLS(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	fake, server := &fakeServer{}, grpc.NewServer(grpc.Creds(credentials.NewTLS(serverTLS)))
+	sb.RegisterSouthboundServer(server, fake)
+	go server.Serve(listener)
+	defer server.Stop()
+	c, err := New(Options{
+		Server: listener.Addr().String(), Host: "a", DataDir: dir, Logger: slog.New(slog.DiscardHandler),
+		Hello: func() *sb.Hello { return &sb.Hello{} }, OnBatch: func([]*sb.Document, []string, int64, bool) {},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	if err := c.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	// 25, 50, 100, 200, 350 ms are the shortest pauses.
+	if n := fake.streams.Load(); n < 2 || n > 7 {
+		t.Errorf("%d streams in a second, want 2 to 7", n)
+	}
+}
+
+// The agent goes on with the view that it holds, so the client must not end, whatever token it has.
+func TestAnExpiredCertificateDoesNotEndTheAgent(t *testing.T) {
+	for name, withToken := range map[string]bool{"no token": false, "a token that the server refuses": true} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			authority := hostWithCertificate(t, dir, -time.Minute)
+			log := &errorHandler{Handler: slog.DiscardHandler, logged: make(chan string, 100)}
+			options := Options{
+				Server: "127.0.0.1:1", Host: "a", DataDir: dir, Logger: slog.New(log),
+				Hello: func() *sb.Hello { return &sb.Hello{} }, OnBatch: func([]*sb.Document, []string, int64, bool) {},
+			}
+			if withToken {
+				var err error
+				if options.Token, err = authority.Mint("a", time.Hour); err != nil {
+					t.Fatal(err)
+				}
+				serverTLS, err := authority.ServerTLS(nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				listener, err := net.Listen("tcp", "127.0.0.1:0")
+				if err != nil {
+					t.Fatal(err)
+				}
+				server := grpc.NewServer(grpc.Creds(credentials.NewTLS(serverTLS)))
+				sb.RegisterSouthboundServer(server, &fakeServer{}) // it implements no Join
+				go server.Serve(listener)
+				defer server.Stop()
+				options.Server = listener.Addr().String()
+			}
+			c, err := New(options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			done := make(chan error, 1)
+			go func() { done <- c.Run(ctx) }()
+			select {
+			case line := <-log.logged:
+				if !strings.Contains(line, "expired") {
+					t.Errorf("logged %q", line)
+				}
+			case err := <-done:
+				t.Fatalf("it ended: %v", err)
+			case <-time.After(5 * time.Second):
+				t.Fatal("it says nothing")
+			}
+			cancel()
+			if err := <-done; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// errorHandler passes on what is logged as an error.
+type errorHandler struct {
+	slog.Handler
+	logged chan string
+}
+
+func (h *errorHandler) Enabled(_ context.Context, level slog.Level) bool {
+	return level >= slog.LevelError
+}
+
+func (h *errorHandler) Handle(_ context.Context, r slog.Record) error {
+	line := r.Message
+	r.Attrs(func(a slog.Attr) bool { line += " " + a.String(); return true })
+	h.logged <- line
+	return nil
 }
 
 func TestNewRefusesWhatCannotWork(t *testing.T) {

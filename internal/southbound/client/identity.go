@@ -131,8 +131,11 @@ func (i *identity) write(key *ecdsa.PrivateKey, answer *sb.JoinResponse) error {
 	return pki.WriteFile(filepath.Join(i.dir, certificateFile), answer.GetCertificate(), 0o644)
 }
 
-// joined says whether the host has a certificate that it can go on with: one for its name that has not expired, of the
-// cluster that the token is for, if there is a token.
+// errExpired: the host has joined, and its certificate has expired. A new token mends that, or a clock that was wrong.
+var errExpired = errors.New("the host's certificate has expired: give a new token")
+
+// joined says whether the host has a certificate that it can go on with: one for its name, of the cluster that the token
+// is for, if there is a token. The error is errExpired if it had.
 func (i *identity) joined(now time.Time) (bool, error) {
 	s, err := i.read()
 	if errors.Is(err, fs.ErrNotExist) {
@@ -163,12 +166,24 @@ func (i *identity) joined(now time.Time) (bool, error) {
 		return false, fmt.Errorf("%s is of another agent: its certificate is for host %s", i.dir, host)
 	}
 	if now.After(s.certificate.NotAfter) {
-		if i.token == "" {
-			return false, errors.New("the certificate has expired: give a new token")
-		}
-		return false, nil
+		return false, errExpired
 	}
 	return true, nil
+}
+
+// stayJoined gets the host a certificate, unless it has one. One that has expired and cannot be replaced is no reason to
+// give up: the agent has work to do for the view that it holds, and tries again now and then.
+func (c *Client) stayJoined(ctx context.Context) error {
+	for {
+		err := c.join(ctx)
+		if !errors.Is(err, errExpired) || ctx.Err() != nil {
+			return err
+		}
+		c.opts.Logger.Error("the host goes on without a server, with what it was told last", "error", err)
+		if err := sleep(ctx, expiredPause); err != nil {
+			return err
+		}
+	}
 }
 
 // join gets the host a certificate, unless it has one. A server that cannot be reached is waited for.
@@ -177,7 +192,8 @@ func (c *Client) join(ctx context.Context) error {
 		return err
 	}
 	joined, err := c.identity.joined(time.Now())
-	if joined || err != nil {
+	expired := errors.Is(err, errExpired)
+	if joined || err != nil && !(expired && c.opts.Token != "") {
 		return err
 	}
 	if c.opts.Token == "" {
@@ -212,13 +228,18 @@ func (c *Client) join(ctx context.Context) error {
 			return c.identity.write(key, answer)
 		}
 		if refused(err) || ctx.Err() != nil {
+			if expired { // the token is often the one with which the host has joined, and works once
+				return fmt.Errorf("%w (the one it has is refused: %s)", errExpired, status.Convert(err).Message())
+			}
 			return errors.New(status.Convert(err).Message())
 		}
 		if retry.attempts == 0 {
 			c.opts.Logger.Warn("the server cannot be reached to join, trying again",
 				"server", c.opts.Server, "error", err)
 		}
-		retry.wait(ctx, false)
+		if sleep(ctx, retry.pause(err)) != nil {
+			return ctx.Err()
+		}
 	}
 }
 
