@@ -23,6 +23,18 @@ var (
 		return optional(r.Gateway.QoSPolicyID)
 	})
 
+	// RouterInterfacesBySubnet finds the ports that look like interfaces of routers, by the subnets they have addresses of.
+	RouterInterfacesBySubnet = newIndex(Ports, func(p *model.Port) []string {
+		if !model.RouterInterfaceOwner(p.DeviceOwner) {
+			return nil
+		}
+		keys := make([]string, 0, len(p.FixedIPs))
+		for _, f := range p.FixedIPs {
+			keys = append(keys, f.SubnetID)
+		}
+		return keys
+	})
+
 	FloatingIPs            = newTable[model.FloatingIP]("floatingip")
 	FloatingIPsByProject   = newIndex(FloatingIPs, func(f *model.FloatingIP) []string { return []string{f.ProjectID} })
 	FloatingIPsByAddress   = newIndex(FloatingIPs, func(f *model.FloatingIP) []string { return []string{f.Address.String()} })

@@ -1,0 +1,50 @@
+package router
+
+import (
+	"slices"
+
+	"github.com/neutrino-net/neutrino/internal/fault"
+	"github.com/neutrino-net/neutrino/internal/model"
+	"github.com/neutrino-net/neutrino/internal/state"
+)
+
+// Assign has the L3 agent serve the router. Only a router that is highly available can have several: the fault is
+// RouterHostedByL3Agent (409). An agent that serves it already goes on.
+func Assign(tx *state.Tx, r *model.Router, a *model.Agent) error {
+	if a.Role != model.RoleL3 || !a.AdminStateUp {
+		return fault.New(fault.NotFound, "InvalidL3Agent", "Agent %s is not a L3 Agent or has been disabled", a.ID)
+	}
+	if slices.Contains(r.Hosts, a.Host) {
+		return nil
+	}
+	if len(r.Hosts) > 0 && !r.HA {
+		return fault.New(fault.Conflict, "RouterHostedByL3Agent",
+			"The router %s has been already hosted by the L3 Agent of host %s.", r.ID, r.Hosts[0])
+	}
+	r = r.Clone()
+	r.Hosts = append(r.Hosts, a.Host)
+	state.Routers.Put(tx, r)
+	return nil
+}
+
+// Unassign ends the service of the L3 agent for the router. The fault, where there is none, is RouterNotHostedByL3Agent
+// (409).
+func Unassign(tx *state.Tx, r *model.Router, a *model.Agent) error {
+	if a.Role != model.RoleL3 || !slices.Contains(r.Hosts, a.Host) {
+		return fault.New(fault.Conflict, "RouterNotHostedByL3Agent",
+			"The router %s is not hosted by the L3 Agent %s.", r.ID, a.ID)
+	}
+	r = r.Clone()
+	r.Hosts = slices.DeleteFunc(r.Hosts, func(host string) bool { return host == a.Host })
+	state.Routers.Put(tx, r)
+	return nil
+}
+
+// ForgetHost ends the service of a host for all routers: its L3 agent is gone.
+func ForgetHost(tx *state.Tx, host string) {
+	for _, r := range slices.Collect(state.RoutersByHost.List(tx, host)) {
+		r = r.Clone()
+		r.Hosts = slices.DeleteFunc(r.Hosts, func(h string) bool { return h == host })
+		state.Routers.Put(tx, r)
+	}
+}
