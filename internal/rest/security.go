@@ -69,7 +69,8 @@ func SecurityGroupRules(rules Rules[model.SecurityGroupRule]) Collection[model.S
 
 // AddressGroups is the collection of address groups.
 func AddressGroups(rules addressgroup.Rules) Collection[model.AddressGroup] {
-	change := func(name string, do func(*state.Tx, *model.AddressGroup, map[string]any) (*model.AddressGroup, error)) Action[model.AddressGroup] {
+	type change func(tx *state.Tx, g *model.AddressGroup, body map[string]any) (*model.AddressGroup, error)
+	action := func(name string, do change) Action[model.AddressGroup] {
 		return Action[model.AddressGroup]{
 			Name: name,
 			Do: func(tx *state.Tx, _ *auth.Caller, g *model.AddressGroup, in Input) (any, error) {
@@ -87,7 +88,7 @@ func AddressGroups(rules addressgroup.Rules) Collection[model.AddressGroup] {
 		Visible: rbac.Visible(addressgroup.ObjectType, state.AddressGroups, state.AddressGroupsByProject),
 		For:     addressgroup.View,
 		Actions: []Action[model.AddressGroup]{
-			change("add_addresses", rules.Add), change("remove_addresses", rules.Remove),
+			action("add_addresses", rules.Add), action("remove_addresses", rules.Remove),
 		},
 	}
 }

@@ -75,11 +75,12 @@ func TestSecurityGroupsShowTheirRules(t *testing.T) {
 		t.Error("rules have no name")
 	}
 	shown := f.must(http.StatusOK, alice, "GET", "/v2.0/security-groups/"+id(g), "").body["security_group"].(map[string]any)
-	i := slices.IndexFunc(shown["security_group_rules"].([]any), func(r any) bool { return r.(map[string]any)["id"] == id(rule) })
+	rules := shown["security_group_rules"].([]any)
+	i := slices.IndexFunc(rules, func(r any) bool { return r.(map[string]any)["id"] == id(rule) })
 	if i < 0 {
 		t.Fatalf("the group does not show its new rule: %v", shown)
 	}
-	embedded := shown["security_group_rules"].([]any)[i].(map[string]any)
+	embedded := rules[i].(map[string]any)
 	if len(embedded) != len(rule) {
 		t.Errorf("within the group the rule has other attributes than alone:\n%v\n%v", embedded, rule)
 	}
@@ -130,7 +131,7 @@ func TestOneDefaultGroupForManyClients(t *testing.T) {
 func TestCVE_2022_3277(t *testing.T) {
 	f := newSecurityFixture(t)
 	for _, token := range []string{alice, admin, reader, service, nobody} {
-		for _, query := range []string{"project_id=made-up", "tenant_id=made-up", "project_id=b&tenant_id=made-up", "project_id="} {
+		for _, query := range []string{"project_id=made-up", "tenant_id=made-up", "project_id=b&tenant_id=x", "project_id="} {
 			f.do(token, "GET", "/v2.0/security-groups?"+query, "")
 			f.do(token, "GET", "/v2.0/security-group-rules?"+query, "")
 		}
@@ -154,11 +155,11 @@ func TestRulesBelongToTheOwnerOfTheGroup(t *testing.T) {
 	res := f.must(http.StatusCreated, admin, "POST", "/v2.0/security-group-rules",
 		strings.Replace(body, `"direction"`, `"project_id":"c","direction"`, 1))
 	rule := res.body["security_group_rule"].(map[string]any)
-	if got := f.names(alice, "security-group-rules?direction=ingress&security_group_id="+id(g), "security_group_rules", "id"); !slices.Equal(got, []string{id(rule)}) {
-		t.Errorf("the owner of the group sees the rules %q", got)
-	}
-	if got := f.names(alice, "security-group-rules?direction=ingress", "security_group_rules", "id"); !slices.Contains(got, id(rule)) {
-		t.Errorf("the owner of the group lists the rules %q", got)
+	for _, query := range []string{"", "&security_group_id=" + id(g), "&project_id=c"} {
+		got := f.names(alice, "security-group-rules?direction=ingress"+query, "security_group_rules", "id")
+		if !slices.Contains(got, id(rule)) {
+			t.Errorf("the owner of the group lists the rules %q", got)
+		}
 	}
 	f.fails(http.StatusNotFound, "SecurityGroupRuleNotFound", bob, "GET", "/v2.0/security-group-rules/"+id(rule), "")
 	f.fails(http.StatusNotFound, "SecurityGroupRuleNotFound", bob, "DELETE", "/v2.0/security-group-rules/"+id(rule), "")
@@ -183,7 +184,8 @@ func TestRulesAreMadeTogetherOrNotAtAll(t *testing.T) {
 	if len(made) != 2 {
 		t.Errorf("the answer shows %d rules", len(made))
 	}
-	message := f.fails(http.StatusConflict, "SecurityGroupRuleExists", alice, "POST", path, several(rule(g, `,"protocol":"gre"`), six))
+	message := f.fails(http.StatusConflict, "SecurityGroupRuleExists", alice, "POST", path,
+		several(rule(g, `,"protocol":"gre"`), six))
 	if want := id(made[0].(map[string]any)); !strings.Contains(message, want) {
 		t.Errorf("%q does not name the rule %s that is there", message, want)
 	}

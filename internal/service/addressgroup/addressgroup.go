@@ -62,7 +62,8 @@ func (Rules) Add(tx *state.Tx, g *model.AddressGroup, body map[string]any) (*mod
 			"Addresses %s already exist in the address group %s.", few(there), g.ID)
 	}
 	if n := len(g.Addresses) + len(blocks); n > schema.MaxAddresses {
-		return nil, fault.Input("addresses", "the group would have %d items, and at most %d are allowed", n, schema.MaxAddresses)
+		return nil, fault.Input("addresses", "the group would have %d items, and at most %d are allowed",
+			n, schema.MaxAddresses)
 	}
 	g = g.Clone()
 	g.Addresses = append(g.Addresses, blocks...)

@@ -69,7 +69,7 @@ func (GroupRules) Create(tx *state.Tx, c *auth.Caller, r *model.SecurityGroupRul
 }
 
 // Update is never asked for: rules cannot be changed.
-func (GroupRules) Update(*state.Tx, *auth.Caller, *model.SecurityGroupRule, *model.SecurityGroupRule, schema.Given) error {
+func (GroupRules) Update(_ *state.Tx, _ *auth.Caller, _, _ *model.SecurityGroupRule, _ schema.Given) error {
 	return fault.Operation("Rules of security groups cannot be changed")
 }
 

@@ -39,58 +39,78 @@ func TestBadRulesAreRefused(t *testing.T) {
 	theirs := st.Must(w.CreateSecurityGroup(other, st.Body{}))(t)
 	addresses := st.Must(w.CreateAddressGroup(st.Member, st.Body{}))(t)
 	hidden := st.Must(w.CreateAddressGroup(other, st.Body{}))(t)
-	for body, want := range map[string]string{
-		`{"direction":"sideways"}`: "HTTPBadRequest", `{"direction":null}`: "HTTPBadRequest",
-		`{"ethertype":"IPv5"}`: "SecurityGroupRuleInvalidEtherType", `{"ethertype":null}`: "SecurityGroupRuleInvalidEtherType",
-		`{"ethertype":4}`:    "SecurityGroupRuleInvalidEtherType",
-		`{"protocol":"tpc"}`: "SecurityGroupRuleInvalidProtocol", `{"protocol":256}`: "SecurityGroupRuleInvalidProtocol",
-		`{"protocol":-1}`: "SecurityGroupRuleInvalidProtocol", `{"protocol":""}`: "SecurityGroupRuleInvalidProtocol",
-		`{"protocol":6.5}`: "SecurityGroupRuleInvalidProtocol", `{"protocol":true}`: "SecurityGroupRuleInvalidProtocol",
-		`{"protocol":["tcp"]}`: "SecurityGroupRuleInvalidProtocol",
-		`{"protocol":"tcp","port_range_min":-16,"port_range_max":80}`:                         "SecurityGroupInvalidPortValue",
-		`{"protocol":"tcp","port_range_min":80,"port_range_max":65536}`:                       "SecurityGroupInvalidPortValue",
-		`{"protocol":"tcp","port_range_min":0,"port_range_max":80}`:                           "SecurityGroupInvalidPortValue",
-		`{"protocol":"tcp","port_range_min":"http","port_range_max":80}`:                      "SecurityGroupInvalidPortValue",
-		`{"protocol":"tcp","port_range_min":80,"port_range_max":79}`:                          "SecurityGroupInvalidPortRange",
-		`{"protocol":"tcp","port_range_max":6}`:                                               "SecurityGroupInvalidPortRange",
-		`{"protocol":"udp","port_range_min":6}`:                                               "SecurityGroupInvalidPortRange",
-		`{"port_range_min":80,"port_range_max":80}`:                                           "SecurityGroupProtocolRequiredWithPorts",
-		`{"protocol":"icmp","port_range_min":300,"port_range_max":1}`:                         "SecurityGroupInvalidIcmpValue",
-		`{"protocol":"icmp","port_range_min":1,"port_range_max":256}`:                         "SecurityGroupInvalidIcmpValue",
-		`{"protocol":"icmp","port_range_max":6}`:                                              "SecurityGroupMissingIcmpType",
-		`{"remote_ip_prefix":"192.168.1./24"}`:                                                "InvalidCIDR",
-		`{"remote_ip_prefix":"192.168.1.1/33"}`:                                               "InvalidCIDR",
-		`{"remote_ip_prefix":"256"}`:                                                          "InvalidCIDR",
-		`{"remote_ip_prefix":256}`:                                                            "InvalidCIDR",
-		`{"remote_ip_prefix":"::ffff:10.0.0.1/128","ethertype":"IPv6"}`:                       "InvalidCIDR",
-		`{"remote_ip_prefix":"fe80::1%eth0","ethertype":"IPv6"}`:                              "InvalidCIDR",
-		`{"remote_ip_prefix":"fd00::/64"}`:                                                    "SecurityGroupRuleParameterConflict",
-		`{"remote_ip_prefix":"10.0.0.0/8","ethertype":"ipv6"}`:                                "SecurityGroupRuleParameterConflict",
-		`{"protocol":"icmpv6"}`:                                                               "SecurityGroupEthertypeConflictWithProtocol",
-		`{"protocol":"58"}`:                                                                   "SecurityGroupEthertypeConflictWithProtocol",
-		`{"protocol":"ipv6-route"}`:                                                           "SecurityGroupEthertypeConflictWithProtocol",
-		`{"remote_ip_prefix":"10.0.0.0/8","remote_group_id":"` + g.ID + `"}`:                  "SecurityGroupMultipleRemoteEntites",
-		`{"remote_address_group_id":"` + addresses.ID + `","remote_group_id":"` + g.ID + `"}`: "SecurityGroupMultipleRemoteEntites",
-		`{"remote_address_group_id":"` + addresses.ID + `","remote_ip_prefix":"10.0.0.0/8"}`:  "SecurityGroupMultipleRemoteEntites",
-		`{"remote_group_id":"bad_group_id"}`:                                                  "SecurityGroupNotFound",
-		`{"remote_group_id":"` + theirs.ID + `"}`:                                             "SecurityGroupNotFound",
-		`{"security_group_id":"` + theirs.ID + `"}`:                                           "SecurityGroupNotFound",
-		`{"security_group_id":"7c7ac3a5-7e0e-4b0a-9d58-0ea3b0c1b9d6"}`:                        "SecurityGroupNotFound",
-		`{"remote_address_group_id":"7c7ac3a5-7e0e-4b0a-9d58-0ea3b0c1b9d6"}`:                  "AddressGroupNotFound",
-		`{"remote_address_group_id":"` + hidden.ID + `"}`:                                     "AddressGroupNotFound",
+	for want, bodies := range map[string][]string{
+		"HTTPBadRequest": {
+			`{"direction":"sideways"}`, `{"direction":null}`,
+		},
+		"SecurityGroupRuleInvalidEtherType": {
+			`{"ethertype":"IPv5"}`, `{"ethertype":null}`, `{"ethertype":4}`,
+		},
+		"SecurityGroupRuleInvalidProtocol": {
+			`{"protocol":"tpc"}`, `{"protocol":256}`, `{"protocol":-1}`, `{"protocol":""}`, `{"protocol":6.5}`,
+			`{"protocol":true}`, `{"protocol":["tcp"]}`,
+		},
+		"SecurityGroupInvalidPortValue": {
+			`{"protocol":"tcp","port_range_min":-16,"port_range_max":80}`,
+			`{"protocol":"tcp","port_range_min":80,"port_range_max":65536}`,
+			`{"protocol":"tcp","port_range_min":0,"port_range_max":80}`,
+			`{"protocol":"tcp","port_range_min":"http","port_range_max":80}`,
+		},
+		"SecurityGroupInvalidPortRange": {
+			`{"protocol":"tcp","port_range_min":80,"port_range_max":79}`, `{"protocol":"tcp","port_range_max":6}`,
+			`{"protocol":"udp","port_range_min":6}`,
+		},
+		"SecurityGroupProtocolRequiredWithPorts": {
+			`{"port_range_min":80,"port_range_max":80}`,
+		},
+		"SecurityGroupInvalidIcmpValue": {
+			`{"protocol":"icmp","port_range_min":300,"port_range_max":1}`,
+			`{"protocol":"icmp","port_range_min":1,"port_range_max":256}`,
+		},
+		"SecurityGroupMissingIcmpType": {
+			`{"protocol":"icmp","port_range_max":6}`,
+		},
+		"InvalidCIDR": {
+			`{"remote_ip_prefix":"192.168.1./24"}`, `{"remote_ip_prefix":"192.168.1.1/33"}`,
+			`{"remote_ip_prefix":"256"}`, `{"remote_ip_prefix":256}`,
+			`{"remote_ip_prefix":"::ffff:10.0.0.1/128","ethertype":"IPv6"}`,
+			`{"remote_ip_prefix":"fe80::1%eth0","ethertype":"IPv6"}`,
+		},
+		"SecurityGroupRuleParameterConflict": {
+			`{"remote_ip_prefix":"fd00::/64"}`, `{"remote_ip_prefix":"10.0.0.0/8","ethertype":"ipv6"}`,
+		},
+		"SecurityGroupEthertypeConflictWithProtocol": {
+			`{"protocol":"icmpv6"}`, `{"protocol":"58"}`, `{"protocol":"ipv6-route"}`,
+		},
+		"SecurityGroupMultipleRemoteEntites": {
+			`{"remote_ip_prefix":"10.0.0.0/8","remote_group_id":"` + g.ID + `"}`,
+			`{"remote_address_group_id":"` + addresses.ID + `","remote_group_id":"` + g.ID + `"}`,
+			`{"remote_address_group_id":"` + addresses.ID + `","remote_ip_prefix":"10.0.0.0/8"}`,
+		},
+		"SecurityGroupNotFound": {
+			`{"remote_group_id":"bad_group_id"}`, `{"remote_group_id":"` + theirs.ID + `"}`,
+			`{"security_group_id":"` + theirs.ID + `"}`,
+			`{"security_group_id":"7c7ac3a5-7e0e-4b0a-9d58-0ea3b0c1b9d6"}`,
+		},
+		"AddressGroupNotFound": {
+			`{"remote_address_group_id":"7c7ac3a5-7e0e-4b0a-9d58-0ea3b0c1b9d6"}`,
+			`{"remote_address_group_id":"` + hidden.ID + `"}`,
+		},
 	} {
-		t.Run(body, func(t *testing.T) {
-			b := parse(t, body)
-			if b["security_group_id"] == nil {
-				b["security_group_id"] = g.ID
-			}
-			kind := fault.Invalid
-			if strings.HasSuffix(want, "NotFound") {
-				kind = fault.NotFound
-			}
-			_, err := w.CreateSecurityGroupRule(st.Member, b)
-			st.WantFault(t, err, kind, want)
-		})
+		for _, body := range bodies {
+			t.Run(body, func(t *testing.T) {
+				b := parse(t, body)
+				if b["security_group_id"] == nil {
+					b["security_group_id"] = g.ID
+				}
+				kind := fault.Invalid
+				if strings.HasSuffix(want, "NotFound") {
+					kind = fault.NotFound
+				}
+				_, err := w.CreateSecurityGroupRule(st.Member, b)
+				st.WantFault(t, err, kind, want)
+			})
+		}
 	}
 	if got := rulesOf(w, g); len(got) != 2 {
 		t.Errorf("a refused rule was stored: %q", got)
@@ -199,7 +219,8 @@ func TestRepeatedRulesAreRefused(t *testing.T) {
 		},
 		{
 			`{"protocol":"icmpv6","ethertype":"IPv6"}`,
-			[]string{`{"protocol":58,"ethertype":"IPv6"}`, `{"protocol":"icmp","ethertype":"IPv6"}`, `{"protocol":1,"ethertype":"IPv6"}`},
+			[]string{`{"protocol":58,"ethertype":"IPv6"}`, `{"protocol":"icmp","ethertype":"IPv6"}`,
+				`{"protocol":1,"ethertype":"IPv6"}`},
 			[]string{`{"protocol":"icmpv6","ethertype":"IPv6","port_range_min":0}`,
 				`{"protocol":"icmpv6","ethertype":"IPv6","port_range_min":0,"port_range_max":0}`},
 		},
@@ -225,7 +246,8 @@ func TestRepeatedRulesAreRefused(t *testing.T) {
 func TestRulesOfOneRequestBelongTogether(t *testing.T) {
 	rule := func(group, project, protocol string) *model.SecurityGroupRule {
 		return &model.SecurityGroupRule{
-			Meta: model.Meta{ProjectID: project}, GroupID: group, Direction: model.Ingress, EtherType: model.IPv4, Protocol: protocol,
+			Meta: model.Meta{ProjectID: project}, GroupID: group,
+			Direction: model.Ingress, EtherType: model.IPv4, Protocol: protocol,
 		}
 	}
 	check := func(rules ...*model.SecurityGroupRule) error { return secgroup.GroupRules{}.CheckBulk(rules) }
@@ -233,7 +255,8 @@ func TestRulesOfOneRequestBelongTogether(t *testing.T) {
 		t.Error(err)
 	}
 	st.WantFault(t, check(rule("g", "p", "tcp"), rule("h", "p", "tcp")), fault.Invalid, "SecurityGroupNotSingleGroupRules")
-	st.WantFault(t, check(rule("g", "p", "tcp"), rule("g", "q", "udp")), fault.Invalid, "SecurityGroupRulesNotSingleProject")
+	st.WantFault(t, check(rule("g", "p", "tcp"), rule("g", "q", "udp")), fault.Invalid,
+		"SecurityGroupRulesNotSingleProject")
 	st.WantFault(t, check(rule("g", "p", "tcp"), rule("g", "p", "6")), fault.Conflict, "DuplicateSecurityGroupRuleInPost")
 	st.WantFault(t, check(rule("g", "p", "tcp"), rule("g", "p", "icmpv6")), fault.Invalid,
 		"SecurityGroupEthertypeConflictWithProtocol")

@@ -1,5 +1,5 @@
-// Package secgroup holds the rules of security groups: the default group of every project, which rules a group may have,
-// and what keeps a group from being changed or deleted.
+// Package secgroup holds the rules of security groups: the default group of every project, which rules a group may
+// have, and what keeps a group from being changed or deleted.
 //
 // Who may do something is asked of the policy before. The rules run in a transaction, store what they make, and
 // return a *fault.Error, after which the transaction is dropped.
@@ -62,8 +62,9 @@ func (s *Groups) Update(tx *state.Tx, _ *auth.Caller, old, g *model.SecurityGrou
 	return nil
 }
 
-// Delete deletes the group, its rules, and the rules of other groups that refer to it. Ports that have it forbid it: the
-// fault is SecurityGroupInUse (409). A default group is deleted by administrators only, and comes back when it is needed.
+// Delete deletes the group, its rules, and the rules of other groups that refer to it. Ports that have it forbid it:
+// the fault is SecurityGroupInUse (409). A default group is deleted by administrators only, and comes back when it is
+// needed.
 func (s *Groups) Delete(tx *state.Tx, c *auth.Caller, g *model.SecurityGroup) error {
 	if inUse(tx, g) {
 		return errInUse(g)

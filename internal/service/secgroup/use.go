@@ -31,8 +31,8 @@ func Kind() rbac.Kind {
 		})
 }
 
-// View returns a function that gives a group as the caller sees it: with its rules, and shared if it is with the caller.
-// It is made for rest.Collection.For.
+// View returns a function that gives a group as the caller sees it: with its rules, and shared if it is with the
+// caller's project. It is made for rest.Collection.For.
 func View(r state.Reader, c *auth.Caller) func(*model.SecurityGroup) *model.SecurityGroup {
 	share := rbac.View(ObjectType, shared)(r, c)
 	return func(g *model.SecurityGroup) *model.SecurityGroup {
@@ -54,15 +54,15 @@ func Find(r state.Reader, c *auth.Caller, id string) (*model.SecurityGroup, erro
 	return g, nil
 }
 
-// visible says whether the caller may know that the group exists: as an administrator, as a service of the cloud, as its
-// owner, or because it is shared with the caller's project.
+// visible says whether the caller may know that the group exists: as an administrator, as a service of the cloud, as
+// its owner, or because it is shared with the caller's project.
 func visible(r state.Reader, c *auth.Caller, g *model.SecurityGroup) bool {
 	return c.Admin() || c.HasRole("service") || c.ProjectID == g.ProjectID || rbac.Shared(r, ObjectType, g.ID, c.ProjectID)
 }
 
 // CheckUsable says whether the caller may give a port exactly these groups. A group that the caller may not see is as
-// good as none: the fault is SecurityGroupNotFound (404), which names all that are missing. Stateful and stateless groups
-// exclude each other: SecurityGroupConflict (409).
+// good as none: the fault is SecurityGroupNotFound (404), which names all that are missing. Stateful and stateless
+// groups exclude each other: SecurityGroupConflict (409).
 func CheckUsable(r state.Reader, c *auth.Caller, ids []string) error {
 	var missing []string
 	var stateful, stateless bool
