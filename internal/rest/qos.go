@@ -1,11 +1,14 @@
 package rest
 
 import (
+	"encoding/json"
 	"errors"
 	"iter"
+	"net/http"
 	"slices"
 
 	"github.com/neutrino-net/neutrino/internal/auth"
+	"github.com/neutrino-net/neutrino/internal/fault"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/schema"
 	"github.com/neutrino-net/neutrino/internal/service/qos"
@@ -16,7 +19,7 @@ import (
 // RegisterQoS adds the collections of QoS: policies, their rules, the same rules by their ids alone, and the types of
 // rules.
 func RegisterQoS(a *API, policies Rules[model.QoSPolicy]) error {
-	errs := []error{Register(a, qosPolicies(policies)), Register(a, qosRuleTypes())}
+	errs := []error{Register(a, qosPolicies(policies)), registerQoSRuleTypes(a)}
 	for _, t := range []struct {
 		name        model.QoSRuleType
 		table       state.QoSRules
@@ -81,10 +84,27 @@ func qosRuleFields(r state.Reader, _ *auth.Caller) func(*model.QoSRule, string) 
 	}
 }
 
-func qosRuleTypes() Collection[model.QoSRuleSupport] {
+func registerQoSRuleTypes(a *API) error {
 	types := schema.QoSRuleTypes()
-	return Collection[model.QoSRuleSupport]{
-		Resource: schema.QoSRuleType,
-		All:      func(state.Reader, *auth.Caller) iter.Seq[*model.QoSRuleSupport] { return slices.Values(types) },
-	}
+	return errors.Join(
+		Register(a, Collection[model.QoSRuleSupport]{
+			Resource: schema.QoSRuleType,
+			All:      func(state.Reader, *auth.Caller) iter.Seq[*model.QoSRuleSupport] { return slices.Values(types) },
+		}),
+		Operate(a, schema.QoSRuleType.Plural, Operation{
+			Method: http.MethodGet, Path: schema.QoSRuleType.Path + "/{type}", Policy: "get_rule_type",
+			Show: func(_ state.Reader, c *auth.Caller, in Input) (any, error) {
+				if !c.Admin() { // no policy rule says so, but Neutron does
+					return nil, fault.New(fault.Forbidden, "NotAuthorized", "Not authorized.")
+				}
+				for _, t := range types {
+					if t.ID == in.Path["type"] {
+						drivers := schema.QoSRuleType.Attribute("drivers").Append(nil, t)
+						return map[string]any{"rule_type": map[string]any{"type": t.ID, "drivers": json.RawMessage(drivers)}}, nil
+					}
+				}
+				return nil, fault.Missing(schema.QoSRuleType.Kind, quoted(in.Path["type"]))
+			},
+		}),
+	)
 }

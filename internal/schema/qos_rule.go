@@ -157,9 +157,10 @@ func qosAttributes(t model.QoSRuleType, access Access) []*Attribute[model.QoSRul
 // QoSRuleType declares the types of QoS rules, as a list of what can be asked for.
 var QoSRuleType = (&Resource[model.QoSRuleSupport]{
 	Name: "rule_type", Plural: "rule_types", Kind: "QosRuleType", Path: "/qos/rule-types", Extension: "qos",
+	ListOnly: true, // the details of one are for administrators only
 	Attributes: []*Attribute[model.QoSRuleSupport]{
 		computed("type", shows, text(64), func(q *model.QoSRuleSupport) string { return q.ID }, help("The type.")),
-		computed("drivers", 0, shown(), ruleTypeDrivers, extension("qos-rule-type-details"),
+		computed("drivers", Hidden, shown(), ruleTypeDrivers, extension("qos-rule-type-details"),
 			help("Who puts such rules into practice, and the values that they take.")),
 	},
 	// All types that are implemented are supported, so that both filters keep everything.
