@@ -17,14 +17,9 @@ const (
 	// extSkipStats (RTEXT_FILTER_SKIP_STATS) leaves the counters out of a dump of links: half of its size.
 	extSkipStats = 1 << 3
 	inet6Conf    = 2 // IFLA_INET6_CONF: the array of the device's IPv6 settings
-	// Indexes in that array.
-	devconfAcceptRA    = 3
+	// Index in that array.
 	devconfDisableIPv6 = 26
-	devconfAddrGenMode = 47
 )
-
-// AddrGenNone is the IPv6 address generation mode in which a device makes no link-local address.
-const AddrGenNone = 1
 
 // Link is what an agent needs to know of a device.
 type Link struct {
@@ -70,9 +65,7 @@ type PortInfo struct {
 
 // IPv6Info are the IPv6 settings of a device.
 type IPv6Info struct {
-	AcceptRA    int
-	Disabled    bool
-	AddrGenMode int
+	Disabled bool // disable_ipv6: the device has no address, and can get none
 }
 
 // Links returns all devices of the namespace, by name.
@@ -226,11 +219,7 @@ func parseIPv6(l *Link, kind int, v []byte) {
 		return int(int32(binary.NativeEndian.Uint32(v[4*i:])))
 	}
 	if kind == inet6Conf {
-		l.IPv6 = &IPv6Info{
-			AcceptRA:    at(devconfAcceptRA),
-			Disabled:    at(devconfDisableIPv6) != 0,
-			AddrGenMode: at(devconfAddrGenMode),
-		}
+		l.IPv6 = &IPv6Info{Disabled: at(devconfDisableIPv6) != 0}
 	}
 }
 
@@ -351,11 +340,6 @@ func (h *Handle) SetDown(index int) error { return h.lib.LinkSetDown(byIndex(ind
 // SetMaster makes a device a port of a bridge; master 0 takes it out of its bridge.
 func (h *Handle) SetMaster(index, master int) error {
 	return h.lib.LinkSetMasterByIndex(byIndex(index), master)
-}
-
-// SetAddrGenMode sets how the device makes IPv6 addresses of its own, see AddrGenNone.
-func (h *Handle) SetAddrGenMode(index, mode int) error {
-	return h.lib.LinkSetIP6AddrGenMode(byIndex(index), mode)
 }
 
 // SetPort sets the attributes of a port of a bridge.

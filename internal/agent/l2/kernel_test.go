@@ -240,6 +240,39 @@ func TestATapThatAppearsIsWiredAtOnce(t *testing.T) {
 	}
 }
 
+// Below an MTU of 1280 the kernel takes IPv6 off a device, and above it makes it anew: on, with an address, and open to
+// the router advertisements of the workloads.
+func TestTheHostHasNoIPv6OnANetworkWhateverTheMTUWas(t *testing.T) {
+	h := testkit.Underlay(t, 1)[0]
+	plug(h, 1)
+	part, registry := newPart(t, h, 0)
+	for _, mtu := range []uint32{1450, 1200, 1450, 1279, 1280} {
+		s, p := vxlan(networkA, 10), port(networkA, 1)
+		s.GetSegment().Mtu, p.GetPort().Mtu = mtu, mtu
+		apply(t, part, s, p)
+		for _, device := range []string{bridgeA, device(1), "vxlan-10"} {
+			l := h.Link(device)
+			if out := h.Run("ip", "-6", "-o", "addr", "show", "dev", device); l.MTU != int(mtu) || out != "" {
+				t.Errorf("%s with mtu %d, wanted %d, has the addresses %q", device, l.MTU, mtu, out)
+			}
+			if l.IPv6 != nil && !l.IPv6.Disabled {
+				t.Errorf("IPv6 of %s is on with mtu %d", device, mtu)
+			}
+		}
+		apply(t, part, s, p)
+	}
+	if n := drift(t, registry, ""); n != 0 {
+		t.Errorf("changes of the view were counted as drift: %v", n)
+	}
+	apply(t, part, vxlan(networkA, 10), port(networkA, 1))
+	h.Run("sysctl", "-qw", "net.ipv6.conf."+bridgeA+".disable_ipv6=0")
+	h.Run("ip", "addr", "add", "fd00::66/64", "dev", bridgeA)
+	apply(t, part, vxlan(networkA, 10), port(networkA, 1))
+	if out := h.Run("ip", "-6", "-o", "addr", "show", "dev", bridgeA); out != "" || drift(t, registry, "bridge") != 1 {
+		t.Errorf("addresses %q, drift %v", out, drift(t, registry, "bridge"))
+	}
+}
+
 // A document that cannot be understood protects its network, and the ports whose own documents want them there.
 func TestAPortThatIsGoneLeavesABrokenNetwork(t *testing.T) {
 	h := testkit.Underlay(t, 1)[0]

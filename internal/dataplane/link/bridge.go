@@ -19,9 +19,7 @@ type bridgeState struct {
 	Snoops  bool   // multicast snooping
 	MTU     int
 	Up      bool
-	// Quiet: no IPv6 address of its own, and deaf to router advertisements, which come from workloads here. IPv6
-	// itself stays on.
-	Quiet bool
+	Quiet   bool // no IPv6 of its own, see silent
 	// Adopted: made by somebody else, so the alias is theirs.
 	Adopted bool
 }
@@ -76,7 +74,7 @@ func (d *Driver) bridgeState(l *netlinkx.Link) bridgeState {
 	return bridgeState{
 		Kind: l.Kind, Alias: l.Alias, MAC: l.MAC, STP: l.Bridge.STP, Delay: l.Bridge.ForwardDelay,
 		Forgets: l.Bridge.AgeingTime == 0, Snoops: l.Bridge.MulticastSnooping, MTU: l.MTU, Up: l.Up,
-		Quiet: silent(l) && (l.IPv6 == nil || !l.IPv6.Disabled && l.IPv6.AcceptRA == 0),
+		Quiet: silent(l),
 		// A bridge that is down and unmarked is one of ours whose making was cut short by a crash.
 		Adopted: !marked && l.Up,
 	}
@@ -137,28 +135,12 @@ func (d *Driver) setBridge(u reconcile.Update[string, bridgeState]) error {
 			return fmt.Errorf("set mtu %d of bridge %s: %w", want.MTU, name, err)
 		}
 	}
-	if !have.Quiet && want.MTU >= minIPv6MTU {
-		if err := d.quieten(l); err != nil {
-			return err
-		}
+	if err := d.silence(name, have.Quiet, have.MTU != want.MTU); err != nil {
+		return err
 	}
 	if !have.Up {
 		if err := d.Handle.SetUp(l.Index); err != nil {
 			return fmt.Errorf("set bridge %s up: %w", name, err)
-		}
-	}
-	return nil
-}
-
-// quieten keeps the host's own IPv6 away from the tenants' network. The address mode comes first: IPv6 that is switched
-// on afterwards makes no address any more.
-func (d *Driver) quieten(l *netlinkx.Link) error {
-	if err := d.Handle.SetAddrGenMode(l.Index, netlinkx.AddrGenNone); err != nil {
-		return fmt.Errorf("switch off IPv6 addresses of %s: %w", l.Name, err)
-	}
-	for _, setting := range []string{"accept_ra", "disable_ipv6"} {
-		if err := d.Handle.SetSysctlIPv6(l.Name, setting, 0); err != nil {
-			return fmt.Errorf("set %s of %s: %w", setting, l.Name, err)
 		}
 	}
 	return nil

@@ -35,9 +35,6 @@ const VXLANPort = 4789
 // forgets at once floods every frame to all ports.
 const ageingTime = 300 * 100
 
-// minIPv6MTU is the MTU under which the kernel takes IPv6 off a device (RFC 8200, section 5).
-const minIPv6MTU = 1280
-
 // Bridge is the wanted bridge of a network.
 type Bridge struct {
 	Name      string
@@ -119,7 +116,7 @@ type memberState struct {
 	Bridge string
 	MTU    int
 	Up     bool
-	// Quiet: the device makes no IPv6 address of its own, which would show the host to the workloads.
+	// Quiet: the device has no IPv6 of its own, which would show the host to the workloads; see silent.
 	Quiet bool
 }
 
@@ -175,9 +172,27 @@ func (d *Driver) memberState(l *netlinkx.Link) memberState {
 	return memberState{Bridge: d.names[l.Master], MTU: l.MTU, Up: l.Up, Quiet: silent(l)}
 }
 
-// silent says whether the device makes no IPv6 address of its own.
-func silent(l *netlinkx.Link) bool {
-	return l.IPv6 == nil || l.IPv6.AddrGenMode == netlinkx.AddrGenNone
+// silent says whether the device itself has no IPv6: then it has no address (the kernel refuses any) and is deaf to router
+// advertisements, which come from workloads here. What is forwarded has nothing to do with that.
+func silent(l *netlinkx.Link) bool { return l.IPv6 == nil || l.IPv6.Disabled }
+
+// silence switches IPv6 of the device itself off. resized: its MTU has just been changed. Below 1280 (RFC 8200, section 5)
+// the kernel takes IPv6 off a device, and above it makes it anew with the defaults: on, with an address.
+func (d *Driver) silence(name string, quiet, resized bool) error {
+	if resized {
+		l, err := d.reread(name)
+		if err != nil {
+			return err
+		}
+		quiet = silent(l)
+	}
+	if quiet {
+		return nil
+	}
+	if err := d.Handle.SetSysctlIPv6(name, "disable_ipv6", 1); err != nil {
+		return fmt.Errorf("switch IPv6 of %s off: %w", name, err)
+	}
+	return nil
 }
 
 // Exists says whether there is a device of the name; it is asked after Observe.
@@ -242,10 +257,8 @@ func (d *Driver) attach(u reconcile.Update[memberKey, memberState]) error {
 			return fmt.Errorf("set mtu %d of %s: %w", want.MTU, name, err)
 		}
 	}
-	if !have.Quiet && want.MTU >= minIPv6MTU {
-		if err := d.Handle.SetAddrGenMode(index, netlinkx.AddrGenNone); err != nil {
-			return fmt.Errorf("switch off IPv6 addresses of %s: %w", name, err)
-		}
+	if err := d.silence(name, have.Quiet, have.MTU != want.MTU); err != nil {
+		return err
 	}
 	if have.Bridge != want.Bridge {
 		if want.Bridge != "" && d.Index(want.Bridge) == 0 {

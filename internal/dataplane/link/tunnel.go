@@ -111,10 +111,8 @@ func (d *Driver) setTunnel(u reconcile.Update[string, tunnelState]) error {
 			return fmt.Errorf("set mtu %d of %s: %w", want.MTU, name, err)
 		}
 	}
-	if !have.Quiet && want.MTU >= minIPv6MTU {
-		if err := d.Handle.SetAddrGenMode(index, netlinkx.AddrGenNone); err != nil {
-			return fmt.Errorf("switch off IPv6 addresses of %s: %w", name, err)
-		}
+	if err := d.silence(name, have.Quiet, have.MTU != want.MTU); err != nil {
+		return err
 	}
 	if have.Bridge != want.Bridge {
 		if d.Index(want.Bridge) == 0 {
