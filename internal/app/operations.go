@@ -43,6 +43,29 @@ func (s *server) operations() {
 	}))
 	s.rest.Handle("GET /metrics", s.guarded(promhttp.HandlerFor(s.registry, promhttp.HandlerOpts{})))
 	s.rest.Handle("GET /status", s.guarded(http.HandlerFunc(s.status)))
+	s.rest.Handle("DELETE /hosts/{host}", http.HandlerFunc(s.removeHost))
+}
+
+// removeHost makes the certificates of a host worthless, for administrators only: being on this machine is not enough.
+func (s *server) removeHost(w http.ResponseWriter, r *http.Request) {
+	if !s.admin(r) {
+		http.Error(w, "only for administrators (X-Auth-Token)", http.StatusForbidden)
+		return
+	}
+	there, err := s.hosts.Remove(r.Context(), r.PathValue("host"))
+	switch {
+	case err != nil:
+		http.Error(w, "the state cannot be written now", http.StatusServiceUnavailable)
+	case !there:
+		http.Error(w, "no such host has joined", http.StatusNotFound)
+	default:
+		w.WriteHeader(http.StatusNoContent)
+	}
+}
+
+func (s *server) admin(r *http.Request) bool {
+	c, err := s.authenticator.Authenticate(r.Context(), r.Header.Get("X-Auth-Token"))
+	return err == nil && c.Admin()
 }
 
 // problem says why the server is not ready, or nil.
@@ -59,12 +82,9 @@ func (s *server) guarded(h http.Handler) http.Handler {
 		host, _, _ := net.SplitHostPort(r.RemoteAddr)
 		ip, err := netip.ParseAddr(host)
 		local := err == nil && ip.Unmap().IsLoopback() && r.Header.Get("X-Forwarded-For") == ""
-		if !local {
-			c, err := s.authenticator.Authenticate(r.Context(), r.Header.Get("X-Auth-Token"))
-			if err != nil || !c.Admin() {
-				http.Error(w, "only for administrators (X-Auth-Token), and for this machine", http.StatusForbidden)
-				return
-			}
+		if !local && !s.admin(r) {
+			http.Error(w, "only for administrators (X-Auth-Token), and for this machine", http.StatusForbidden)
+			return
 		}
 		h.ServeHTTP(w, r)
 	})

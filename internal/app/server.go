@@ -165,8 +165,10 @@ func (s *server) openState(ctx context.Context) error {
 			s.Logger.Error("stopping etcd", "error", err)
 		}
 	})
+	log := etcdlog.New(etcd.LogOptions())
+	s.stack.Push("log", log.Close)
 	s.store, err = state.Open(ctx, state.Options{
-		Log: etcdlog.New(etcd.LogOptions()), Logger: s.Logger, Observe: observeCommits(s.registry),
+		Log: log, Logger: s.Logger, Observe: observeCommits(s.registry),
 	})
 	if err != nil {
 		return err
@@ -198,8 +200,8 @@ func observeCommits(r prometheus.Registerer) func(functions int, ran, appended t
 }
 
 func (s *server) makeRules(context.Context) error {
-	types, err := s.typeDrivers()
-	if err != nil {
+	var err error
+	if s.types, err = s.typeDrivers(); err != nil {
 		return err
 	}
 	authority, err := pki.Open(s.DataDir, pki.Options{})
@@ -207,9 +209,9 @@ func (s *server) makeRules(context.Context) error {
 		return err
 	}
 	s.hosts = &hosts{store: s.store}
-	s.hosts.ports = port.New(port.Options{Liveness: s.hosts})
+	s.hosts.ports = port.New(port.Options{Liveness: s.hosts, DNSDomain: s.DNSDomain})
 	s.hosts.agents = agentrules.New(s.hosts)
-	s.networks = network.New(types)
+	s.networks = network.New(s.types)
 	s.dhcp = dhcp.New(dhcp.Options{Ports: s.hosts.ports, Liveness: s.hosts})
 	s.hosts.Server, err = southbound.NewServer(southbound.Options{
 		Store: s.store, Authority: authority, Reporter: s.hosts, Logger: s.Logger, Metrics: s.registry,
@@ -257,7 +259,7 @@ func (s *server) openIdentity(context.Context) error {
 	return fmt.Errorf("--auth %q is not one of embedded, none", s.Auth)
 }
 
-func (s *server) makeAPI(context.Context) error {
+func (s *server) makeAPI(ctx context.Context) error {
 	var overrides map[string]string
 	var err error
 	if s.PolicyFile != "" {
@@ -282,10 +284,12 @@ func (s *server) makeAPI(context.Context) error {
 	s.operations()
 	s.makeSharing()
 	return errors.Join(
-		rest.Register(s.rest, rest.Networks(s.networks)),
+		rest.Register(s.rest, s.networkCollection()),
 		rest.Register(s.rest, rest.Subnets(subnet.Rules{})),
-		rest.Register(s.rest, rest.Ports(s.hosts.ports)),
-		rest.Register(s.rest, rest.Agents(s.hosts.agents, s.hosts.decorate)),
+		s.portAPI(),
+		rest.Register(s.rest, s.agentCollection()),
+		s.routingAPI(),
+		s.addressingAPI(ctx),
 		s.coreAPI(),
 		s.securityAPI(),
 	)
@@ -312,6 +316,8 @@ func serveHTTP(l net.Listener, h http.Handler) func(context.Context) error {
 	return func(ctx context.Context) error {
 		server := &http.Server{
 			Handler: h, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+			// A client that does not take its answer holds a list of up to 10 MB in memory.
+			WriteTimeout:   2 * time.Minute,
 			MaxHeaderBytes: 64 << 10,
 		}
 		failed := make(chan error, 1)

@@ -102,6 +102,9 @@ type Store struct {
 	appends int       // how many appends have ended
 }
 
+// patience is how long an Update waits for its outcome at most.
+const patience = 30 * time.Second
+
 // stallAfter is how long a commit may take until Err says that the state cannot be written; probeEvery is how often the
 // writer then looks whether it can be written again, when nobody asks for a write.
 const (
@@ -182,6 +185,12 @@ func (s *Store) setProblemLocked(err error) {
 // When ctx ends before the outcome is known, the error wraps ErrUnavailable: the changes may still be made.
 // A panic of fn becomes a *PanicError.
 func (s *Store) Update(ctx context.Context, fn func(*Tx) error) (revision int64, err error) {
+	if problem := s.Err(); problem != nil && s.Waiting() > 0 {
+		// Somebody waits already for the state to come back; more of them would only pile up.
+		return 0, fmt.Errorf("%w: %w", ErrUnavailable, problem)
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	r := &request{ctx: ctx, fn: fn, done: make(chan struct{})}
 	select {
 	case s.requests <- r:

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"iter"
@@ -204,7 +205,9 @@ func (t *Table[T]) primary() int { return t.slot }
 
 func (t *Table[T]) decode(value []byte) (any, error) {
 	obj := new(T)
-	if err := json.Unmarshal(value, obj); err != nil {
+	d := json.NewDecoder(bytes.NewReader(value))
+	d.UseNumber() // free-form values, such as a binding's profile, come back as they were given
+	if err := d.Decode(obj); err != nil {
 		return nil, fmt.Errorf("reading a %s: %w", t.kind, err)
 	}
 	return obj, nil
