@@ -4,6 +4,7 @@
 // DHCPBinding and a port of the device owner network:dhcp that is bound to the host and has an address in each of
 // these subnets; the host's view of the state follows from them. Ensure makes it so, whatever was there before: it is
 // called when something changed that may matter, and changes nothing when all is right. Package scheduler calls it.
+// What operators have placed, or taken away (manual.go), it leaves as it is.
 package dhcp
 
 import (
@@ -94,19 +95,11 @@ func (p *Pass) Ensure(networkID string) error {
 			}
 		}
 	}
-	bindings := slices.Collect(state.DHCPBindingsByNetwork.List(p.tx, networkID))
-	var hosts []string
-	for _, b := range bindings {
-		if len(served) == 0 || len(hosts) == p.s.opts.AgentsPerNetwork || !hasAgent(p.tx, b.Host) {
-			p.remove(b)
-			continue
-		}
-		hosts = append(hosts, b.Host)
-	}
+	hosts := p.keep(networkID, len(served) > 0, ok)
 	var problems []error
 	if len(served) > 0 {
 		for len(hosts) < p.s.opts.AgentsPerNetwork {
-			host, found := p.choose(hosts)
+			host, found := p.choose(networkID, hosts)
 			if !found {
 				problems = append(problems, fmt.Errorf("network %s: %w", networkID, ErrNoHost))
 				break
@@ -122,6 +115,33 @@ func (p *Pass) Ensure(networkID string) error {
 	return errors.Join(problems...)
 }
 
+// keep removes the servers of the network that it should not have, and returns the hosts of the others. Those that
+// operators have placed come first, and stay even while there is nothing to serve.
+func (p *Pass) keep(networkID string, served, exists bool) (hosts []string) {
+	bindings := slices.SortedStableFunc(state.DHCPBindingsByNetwork.List(p.tx, networkID), func(a, b *model.DHCPBinding) int {
+		switch {
+		case a.Manual == b.Manual:
+			return 0
+		case a.Manual:
+			return -1
+		}
+		return 1
+	})
+	for _, b := range bindings {
+		wanted := b.Manual && exists || served && len(hosts) < p.s.opts.AgentsPerNetwork
+		switch {
+		case !wanted || !hasAgent(p.tx, b.Host):
+			p.remove(b)
+		default:
+			if !served {
+				removeServer(p.tx, b)
+			}
+			hosts = append(hosts, b.Host)
+		}
+	}
+	return hosts
+}
+
 // hasAgent says whether the host has a DHCP agent, be it connected or not.
 func hasAgent(r state.Reader, host string) bool {
 	for a := range state.AgentsByHost.List(r, host) {
@@ -132,8 +152,8 @@ func hasAgent(r state.Reader, host string) bool {
 	return false
 }
 
-// choose returns the usable host, other than those given, that serves the fewest networks.
-func (p *Pass) choose(not []string) (string, bool) {
+// choose returns the usable host for the network, other than those given, that serves the fewest networks.
+func (p *Pass) choose(networkID string, not []string) (string, bool) {
 	if p.load == nil {
 		p.load = map[string]int{}
 		for a := range state.Agents.All(p.tx) {
@@ -146,7 +166,7 @@ func (p *Pass) choose(not []string) (string, bool) {
 		return cmp.Or(cmp.Compare(p.load[a], p.load[b]), strings.Compare(a, b))
 	})
 	for _, host := range hosts {
-		if !slices.Contains(not, host) {
+		if _, excluded := state.DHCPExclusions.Get(p.tx, bindingID(networkID, host)); !excluded && !slices.Contains(not, host) {
 			p.load[host]++
 			return host, true
 		}
@@ -165,15 +185,20 @@ func (p *Pass) remove(b *model.DHCPBinding) {
 // Remove ends the service of a host for a network, and deletes its port.
 func Remove(tx *state.Tx, b *model.DHCPBinding) {
 	state.DHCPBindings.Delete(tx, b.ID)
+	removeServer(tx, b)
+	port.ForgetDHCP(tx, b.NetworkID)
+}
+
+// removeServer deletes the port of a DHCP server.
+func removeServer(tx *state.Tx, b *model.DHCPBinding) {
 	if old, ok := state.Ports.Get(tx, b.PortID); ok && old.DeviceOwner == model.DeviceOwnerDHCP {
 		state.Ports.Delete(tx, old.ID)
 	}
-	port.ForgetDHCP(tx, b.NetworkID)
 }
 
 // serve makes the binding and the port of a host what they should be.
 func (p *Pass) serve(n *model.Network, host string, served []*model.Subnet) error {
-	id := n.ID + ":" + host
+	id := bindingID(n.ID, host)
 	have, ok := state.DHCPBindings.Get(p.tx, id)
 	if ok {
 		old, ok := state.Ports.Get(p.tx, have.PortID)
@@ -199,6 +224,7 @@ func (p *Pass) serve(n *model.Network, host string, served []*model.Subnet) erro
 	}
 	b := &model.DHCPBinding{
 		Meta: model.Meta{ID: id, ProjectID: n.ProjectID}, NetworkID: n.ID, Host: host, PortID: server.ID,
+		Manual: ok && have.Manual,
 	}
 	state.DHCPBindings.Put(p.tx, b)
 	return p.update(server, served)

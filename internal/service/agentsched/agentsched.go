@@ -1,0 +1,111 @@
+// Package agentsched answers what the API asks on the placement of services: which networks a DHCP agent serves and which
+// routers an L3 agent, which agents serve a network or a router; and it lets operators change that.
+//
+// The placement of DHCP is package service/dhcp's: what an operator decides here stands until another decides otherwise,
+// and the scheduler fills in the rest. Routers are served by the hosts that they name.
+package agentsched
+
+import (
+	"github.com/neutrino-net/neutrino/internal/fault"
+	"github.com/neutrino-net/neutrino/internal/model"
+	"github.com/neutrino-net/neutrino/internal/schema"
+	"github.com/neutrino-net/neutrino/internal/service/agent"
+	"github.com/neutrino-net/neutrino/internal/service/dhcp"
+	"github.com/neutrino-net/neutrino/internal/service/router"
+	"github.com/neutrino-net/neutrino/internal/state"
+)
+
+// Placement reads and changes what agents serve.
+type Placement struct{ dhcp *dhcp.Service }
+
+// New returns a Placement.
+func New(dhcp *dhcp.Service) *Placement { return &Placement{dhcp} }
+
+// Networks are the ids of the networks that the agent serves with DHCP; none, if it is no DHCP agent.
+func (p *Placement) Networks(r state.Reader, a *model.Agent) []string {
+	ids := []string{}
+	if a.Role == model.RoleDHCP {
+		for b := range state.DHCPBindingsByHost.List(r, a.Host) {
+			ids = append(ids, b.NetworkID)
+		}
+	}
+	return ids
+}
+
+// AddNetwork has the agent serve the network that the body names by network_id.
+func (p *Placement) AddNetwork(tx *state.Tx, a *model.Agent, body map[string]any) error {
+	id, err := named(body, "network_id")
+	if err != nil {
+		return err
+	}
+	n, ok := state.Networks.Get(tx, id)
+	if !ok {
+		return fault.Missing("Network", id)
+	}
+	return p.dhcp.Place(tx, a, n)
+}
+
+// RemoveNetwork ends the service of the agent for the network.
+func (p *Placement) RemoveNetwork(tx *state.Tx, a *model.Agent, id string) error {
+	return p.dhcp.TakeAway(tx, a, id)
+}
+
+// DHCPAgents are the ids of the agents that serve the network.
+func (p *Placement) DHCPAgents(r state.Reader, n *model.Network) []string {
+	ids := []string{}
+	for b := range state.DHCPBindingsByNetwork.List(r, n.ID) {
+		ids = append(ids, agent.ID(b.Host, model.RoleDHCP))
+	}
+	return ids
+}
+
+// Routers are the ids of the routers that the agent serves; none, if it is no L3 agent.
+func (p *Placement) Routers(r state.Reader, a *model.Agent) []string {
+	ids := []string{}
+	if a.Role == model.RoleL3 {
+		for o := range state.RoutersByHost.List(r, a.Host) {
+			ids = append(ids, o.ID)
+		}
+	}
+	return ids
+}
+
+// AddRouter has the agent serve the router that the body names by router_id.
+func (p *Placement) AddRouter(tx *state.Tx, a *model.Agent, body map[string]any) error {
+	id, err := named(body, "router_id")
+	if err != nil {
+		return err
+	}
+	r, ok := state.Routers.Get(tx, id)
+	if !ok {
+		return fault.Missing("Router", id)
+	}
+	return router.Assign(tx, r, a)
+}
+
+// RemoveRouter ends the service of the agent for the router.
+func (p *Placement) RemoveRouter(tx *state.Tx, a *model.Agent, id string) error {
+	r, ok := state.Routers.Get(tx, id)
+	if !ok {
+		return fault.Missing("Router", id)
+	}
+	return router.Unassign(tx, r, a)
+}
+
+// L3Agents are the ids of the agents that serve the router.
+func (p *Placement) L3Agents(_ state.Reader, r *model.Router) []string {
+	ids := []string{}
+	for _, host := range r.Hosts {
+		ids = append(ids, agent.ID(host, model.RoleL3))
+	}
+	return ids
+}
+
+// named returns the id that the body gives under the name.
+func named(body map[string]any, name string) (string, error) {
+	id, err := schema.ParseID(body[name])
+	if err != nil {
+		return "", fault.Input(name, "%s", err)
+	}
+	return id, nil
+}
