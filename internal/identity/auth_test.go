@@ -232,7 +232,7 @@ func TestTokenExpires(t *testing.T) {
 	user := c.current.Load().userNames[name{defaultDomainID, "demo"}]
 	synctest.Test(t, func(t *testing.T) {
 		c.sleepUntilTokens(user)
-		token, _, err := c.issue(user, scope{}, byPassword, nil)
+		token, _, err := c.issue(proof{userID: user, how: byPassword}, scope{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -260,7 +260,7 @@ func TestRevocationsAreBounded(t *testing.T) {
 			d.users[user] = &u
 			for range maxRevoked + 10 {
 				time.Sleep(time.Millisecond)
-				token, s, err := c.issue(user, scope{}, byPassword, nil)
+				token, s, err := c.issue(proof{userID: user, how: byPassword}, scope{})
 				if err != nil {
 					return err
 				}
@@ -281,7 +281,7 @@ func TestRevocationsAreBounded(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Millisecond)
-		token, s, err := c.issue(user, scope{}, byPassword, nil)
+		token, s, err := c.issue(proof{userID: user, how: byPassword}, scope{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -24,7 +24,8 @@ var hierarchy = [...]string{roleAdmin, roleManager, roleMember, roleReader}
 // maxEntries bounds each kind of thing in the directory, since each change writes all of it.
 const maxEntries = 10_000
 
-// domain, project, role and user are the entries of the directory. Entries are immutable: a change replaces them.
+// domain, project, role, user, group and credential are the entries of the directory. Entries are immutable: a change
+// replaces them.
 type (
 	domain struct {
 		ID          string `yaml:"id"`
@@ -38,6 +39,8 @@ type (
 		DomainID    string `yaml:"domain_id"`
 		Description string `yaml:"description,omitempty"`
 		Disabled    bool   `yaml:"disabled,omitempty"`
+		// Tags are sorted.
+		Tags []string `yaml:"tags,omitempty"`
 	}
 	role struct {
 		ID          string `yaml:"id"`
@@ -58,6 +61,31 @@ type (
 		TokensSince time.Time `yaml:"tokens_since,omitempty"`
 		// Revoked are single tokens that were given back before they expired.
 		Revoked []revocation `yaml:"revoked,omitempty"`
+	}
+	// group is a set of users; each of them has the roles that the group has.
+	group struct {
+		ID          string `yaml:"id"`
+		Name        string `yaml:"name"`
+		DomainID    string `yaml:"domain_id"`
+		Description string `yaml:"description,omitempty"`
+		// Members are ids of users, sorted.
+		Members []string `yaml:"members,omitempty"`
+	}
+	// credential is an application credential: a secret by which a program acts for a user in one project, with some of
+	// the user's roles there. It outlives a change of the user's password.
+	credential struct {
+		ID          string `yaml:"id"`
+		Name        string `yaml:"name"` // unique for the user
+		UserID      string `yaml:"user_id"`
+		ProjectID   string `yaml:"project_id"`
+		Description string `yaml:"description,omitempty"`
+		SecretHash  string `yaml:"secret_hash"`
+		// RoleIDs are the roles that the program has. When the user loses one of them, the credential is deleted.
+		RoleIDs []string `yaml:"role_ids"`
+		// Expires is when it ends; zero: never.
+		Expires time.Time `yaml:"expires,omitempty"`
+		// Unrestricted says that the program may make and delete application credentials itself.
+		Unrestricted bool `yaml:"unrestricted,omitempty"`
 	}
 	// revocation voids one token.
 	revocation struct {
@@ -83,11 +111,12 @@ const (
 	systemScopeID           = "all"
 )
 
-// grant gives a user a role in a scope.
+// grant gives a user or a group, of which the other is empty, a role in a scope.
 type grant struct {
-	UserID string `yaml:"user_id"`
-	RoleID string `yaml:"role_id"`
-	Scope  scope  `yaml:"scope"`
+	UserID  string `yaml:"user_id,omitempty"`
+	GroupID string `yaml:"group_id,omitempty"`
+	RoleID  string `yaml:"role_id"`
+	Scope   scope  `yaml:"scope"`
 }
 
 // name is a name within its domain. Roles and domains have no domain.
@@ -98,28 +127,61 @@ type directory struct {
 	domains  map[string]*domain
 	projects map[string]*project
 	users    map[string]*user
+	groups   map[string]*group
 	roles    map[string]*role
 	grants   map[grant]bool
+	// credentials are the application credentials.
+	credentials map[string]*credential
 
 	// Indexes, made by index.
-	domainNames, projectNames, userNames, roleNames map[name]string
-	userGrants                                      map[string][]grant
+	domainNames, projectNames, userNames, groupNames, roleNames map[name]string
+	// credentialNames has the id of the user where the others have that of the domain.
+	credentialNames map[name]string
+	// userGrants are the grants that count for a user: the own ones, and those of the user's groups.
+	userGrants map[string][]grant
+}
+
+// newDirectory returns an empty directory.
+func newDirectory() *directory {
+	return &directory{
+		domains:     map[string]*domain{},
+		projects:    map[string]*project{},
+		users:       map[string]*user{},
+		groups:      map[string]*group{},
+		roles:       map[string]*role{},
+		grants:      map[grant]bool{},
+		credentials: map[string]*credential{},
+	}
 }
 
 // clone returns a copy that may be changed, and then needs index. Until then its indexes are those of before.
 func (d *directory) clone() *directory {
 	c := *d
 	c.domains, c.projects = maps.Clone(d.domains), maps.Clone(d.projects)
-	c.users, c.roles, c.grants = maps.Clone(d.users), maps.Clone(d.roles), maps.Clone(d.grants)
+	c.users, c.groups, c.credentials = maps.Clone(d.users), maps.Clone(d.groups), maps.Clone(d.credentials)
+	c.roles, c.grants = maps.Clone(d.roles), maps.Clone(d.grants)
 	return &c
 }
 
-// index makes the indexes. It drops grants and default projects whose other end is gone, and fails where two have the
-// same name or a domain does not exist.
+// index makes the indexes. It drops grants, memberships, application credentials and default projects whose other end is
+// gone, and fails where two have the same name or a domain does not exist.
 func (d *directory) index() error {
-	d.domainNames, d.projectNames = map[name]string{}, map[name]string{}
-	d.userNames, d.roleNames = map[name]string{}, map[name]string{}
-	d.userGrants = map[string][]grant{}
+	if err := d.indexPlaces(); err != nil {
+		return err
+	}
+	if err := d.indexUsers(); err != nil {
+		return err
+	}
+	if err := d.indexGroups(); err != nil {
+		return err
+	}
+	d.indexGrants()
+	return d.indexCredentials()
+}
+
+// indexPlaces indexes domains, projects and roles.
+func (d *directory) indexPlaces() error {
+	d.domainNames, d.projectNames, d.roleNames = map[name]string{}, map[name]string{}, map[name]string{}
 	for _, x := range d.domains {
 		if err := claim(d.domainNames, "domain", name{"", x.Name}, x.ID); err != nil {
 			return err
@@ -133,6 +195,17 @@ func (d *directory) index() error {
 			return err
 		}
 	}
+	for _, x := range d.roles {
+		// The policy rules compare roles without regard to case.
+		if err := claim(d.roleNames, "role", name{"", strings.ToLower(x.Name)}, x.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (d *directory) indexUsers() error {
+	d.userNames = map[name]string{}
 	for _, x := range d.users {
 		if d.domains[x.DomainID] == nil {
 			return missing("domain", x.DomainID)
@@ -146,18 +219,60 @@ func (d *directory) index() error {
 			d.users[x.ID] = &homeless
 		}
 	}
-	for _, x := range d.roles {
-		// The policy rules compare roles without regard to case.
-		if err := claim(d.roleNames, "role", name{"", strings.ToLower(x.Name)}, x.ID); err != nil {
+	return nil
+}
+
+func (d *directory) indexGroups() error {
+	d.groupNames = map[name]string{}
+	for _, x := range d.groups {
+		if d.domains[x.DomainID] == nil {
+			return missing("domain", x.DomainID)
+		}
+		if err := claim(d.groupNames, "group", name{x.DomainID, x.Name}, x.ID); err != nil {
 			return err
 		}
+		gone := func(id string) bool { return d.users[id] == nil }
+		if slices.ContainsFunc(x.Members, gone) {
+			smaller := *x
+			smaller.Members = slices.DeleteFunc(slices.Clone(x.Members), gone)
+			d.groups[x.ID] = &smaller
+		}
 	}
+	return nil
+}
+
+func (d *directory) indexGrants() {
+	d.userGrants = map[string][]grant{}
 	for g := range d.grants {
-		if d.users[g.UserID] == nil || d.roles[g.RoleID] == nil || !d.exists(g.Scope) {
+		u, team := d.users[g.UserID], d.groups[g.GroupID]
+		if (u == nil) == (team == nil) || d.roles[g.RoleID] == nil || !d.exists(g.Scope) {
 			delete(d.grants, g)
 			continue
 		}
-		d.userGrants[g.UserID] = append(d.userGrants[g.UserID], g)
+		holders := []string{g.UserID}
+		if team != nil {
+			holders = team.Members
+		}
+		for _, id := range holders {
+			d.userGrants[id] = append(d.userGrants[id], g)
+		}
+	}
+}
+
+// indexCredentials drops the application credentials that promise more than their users still have, for good: they do
+// not come back to life with the role.
+func (d *directory) indexCredentials() error {
+	d.credentialNames = map[name]string{}
+	for _, x := range d.credentials {
+		held := d.rolesOf(x.UserID, scope{projectScope, x.ProjectID})
+		lost := func(id string) bool { return !slices.ContainsFunc(held, func(r *role) bool { return r.ID == id }) }
+		if len(x.RoleIDs) == 0 || slices.ContainsFunc(x.RoleIDs, lost) {
+			delete(d.credentials, x.ID)
+			continue
+		}
+		if err := claim(d.credentialNames, "application credential", name{x.UserID, x.Name}, x.ID); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -202,16 +317,24 @@ func (d *directory) userEnabled(id string) bool {
 
 // rolesOf returns the roles that the user has in the scope, with the implied ones, strongest first.
 func (d *directory) rolesOf(userID string, s scope) []*role {
+	var ids []string
+	for _, g := range d.userGrants[userID] {
+		if g.Scope == s {
+			ids = append(ids, g.RoleID)
+		}
+	}
+	return d.expand(ids)
+}
+
+// expand returns the roles with the ids, and the implied ones, each once, strongest first.
+func (d *directory) expand(ids []string) []*role {
 	var roles []*role
 	strongest := len(hierarchy)
-	for _, g := range d.userGrants[userID] {
-		if g.Scope != s {
-			continue
-		}
-		r := d.roles[g.RoleID]
+	for _, id := range ids {
+		r := d.roles[id]
 		if at := slices.Index(hierarchy[:], strings.ToLower(r.Name)); at >= 0 {
 			strongest = min(strongest, at)
-		} else {
+		} else if !slices.Contains(roles, r) {
 			roles = append(roles, r)
 		}
 	}

@@ -215,7 +215,7 @@ func TestImpliedRoles(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, roleName := range strings.Fields(row.granted) {
-			d.grants[grant{user, d.roleNames[name{"", strings.ToLower(roleName)}], home}] = true
+			d.grants[grant{UserID: user, RoleID: d.roleNames[name{"", strings.ToLower(roleName)}], Scope: home}] = true
 		}
 		if err := d.index(); err != nil {
 			t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -54,8 +55,8 @@ type route struct {
 func (e *Embedded) Handler() http.Handler {
 	mux := http.NewServeMux()
 	for _, routes := range [][]route{
-		e.versionRoutes(), e.authRoutes(), e.userRoutes(), e.projectRoutes(), e.domainRoutes(), e.roleRoutes(),
-		e.grantRoutes(), e.catalogRoutes(),
+		e.versionRoutes(), e.authRoutes(), e.userRoutes(), e.groupRoutes(), e.credentialRoutes(), e.projectRoutes(),
+		e.domainRoutes(), e.roleRoutes(), e.grantRoutes(), e.catalogRoutes(),
 	} {
 		for _, rt := range routes {
 			mux.Handle(rt.pattern, e.serve(rt))
@@ -67,23 +68,34 @@ func (e *Embedded) Handler() http.Handler {
 			r.URL.Path = path // Keystone takes both forms of a path
 		}
 		if _, pattern := mux.Handler(r); pattern == "" {
-			e.refuse(w, r, unroutable(mux, r))
+			e.unroutable(mux, w, r)
 			return
 		}
 		mux.ServeHTTP(w, r)
 	})
 }
 
-// unroutable says why the mux has no handler: the path is unknown, or its method is.
-func unroutable(mux *http.ServeMux, r *http.Request) error {
-	for _, method := range [...]string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
+// unroutable answers a request for which the mux has no handler: the path is unknown, or its method is. For OPTIONS it
+// says which methods there are.
+func (e *Embedded) unroutable(mux *http.ServeMux, w http.ResponseWriter, r *http.Request) {
+	var methods []string
+	for _, method := range [...]string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"} {
 		other := r.Clone(r.Context())
 		other.Method = method
 		if _, pattern := mux.Handler(other); pattern != "" {
-			return errMethod
+			methods = append(methods, method)
 		}
 	}
-	return fault.New(fault.NotFound, "NotFound", "The resource could not be found.")
+	if len(methods) == 0 {
+		e.refuse(w, r, fault.New(fault.NotFound, "NotFound", "The resource could not be found."))
+		return
+	}
+	w.Header().Set("Allow", strings.Join(append(methods, http.MethodOptions), ", "))
+	if r.Method == http.MethodOptions {
+		w.WriteHeader(http.StatusOK)
+		return
+	}
+	e.refuse(w, r, errMethod)
 }
 
 var errMethod = errors.New("the method is not allowed for this path")
@@ -265,14 +277,35 @@ func filter[T any](r *request, items []T, filters map[string]func(T) string) []T
 	})
 }
 
-// replyList answers with a list under its name.
+// replyList answers with a list under its name. With limit in the query it has at most so many items, those after the one
+// with the id marker, and its links lead to the next page.
 func replyList[T any](e *Embedded, w http.ResponseWriter, r *request, key string, items []T, view func(T) object) error {
 	views := make([]object, len(items))
 	for i, item := range items {
 		views[i] = view(item)
 	}
-	self := strings.TrimSuffix(e.url, "/v3") + r.URL.RequestURI()
-	return reply(w, http.StatusOK, object{key: views, "links": object{"self": self, "previous": nil, "next": nil}})
+	root := strings.TrimSuffix(e.url, "/v3")
+	links := object{"self": root + r.URL.RequestURI(), "previous": nil, "next": nil}
+	query := r.URL.Query()
+	if marker := query.Get("marker"); marker != "" {
+		at := slices.IndexFunc(views, func(v object) bool { return v["id"] == marker })
+		if at < 0 {
+			return fault.Input("marker", "%s is not in the list", marker)
+		}
+		views = views[at+1:]
+	}
+	if text := query.Get("limit"); text != "" {
+		limit, err := strconv.Atoi(text)
+		if err != nil || limit < 0 {
+			return fault.Input("limit", "expected a number of items")
+		}
+		if limit > 0 && len(views) > limit {
+			views = views[:limit]
+			query.Set("marker", fmt.Sprint(views[limit-1]["id"]))
+			links["next"] = root + r.URL.Path + "?" + query.Encode()
+		}
+	}
+	return reply(w, http.StatusOK, object{key: views, "links": links})
 }
 
 func (e *Embedded) links(collection, id string) object {

@@ -3,6 +3,7 @@ package identity
 import (
 	"net/http"
 	"slices"
+	"strings"
 
 	"github.com/neutrino-net/neutrino/internal/fault"
 )
@@ -35,6 +36,33 @@ type projectInput struct {
 	IsDomain    bool             `json:"is_domain"`
 	Description optional[string] `json:"description"`
 	Enabled     *bool            `json:"enabled"`
+	Tags        []string         `json:"tags"`
+}
+
+// The bounds of a project's tags: how many, and how long in characters.
+const (
+	maxTags = 80
+	maxTag  = 255
+)
+
+// applyTags replaces the tags where the input has some.
+func (in *projectInput) applyTags(p *project) error {
+	if in.Tags == nil {
+		return nil
+	}
+	if len(in.Tags) > maxTags {
+		return fault.Input("tags", "there may not be more than %d", maxTags)
+	}
+	for _, tag := range in.Tags {
+		if err := checkText("tags", tag, maxTag); err != nil {
+			return err
+		}
+		if tag == "" || strings.ContainsAny(tag, ",/") {
+			return fault.Input("tags", "a tag may not be empty nor hold a comma or a slash")
+		}
+	}
+	p.Tags = slices.Compact(slices.Sorted(slices.Values(in.Tags)))
+	return nil
 }
 
 func (in *projectInput) apply(p *project) error {
@@ -47,12 +75,16 @@ func (in *projectInput) apply(p *project) error {
 	if in.IsDomain || in.ParentID.value != "" && in.ParentID.value != p.DomainID {
 		return fault.Input("parent_id", "projects within projects are not supported")
 	}
+	if err := in.applyTags(p); err != nil {
+		return err
+	}
 	return checkText("description", p.Description, maxDescription)
 }
 
 func (e *Embedded) projectView(p *project) object {
+	tags := append([]string{}, p.Tags...)
 	return object{"id": p.ID, "name": p.Name, "domain_id": p.DomainID, "parent_id": p.DomainID, "is_domain": false,
-		"description": p.Description, "enabled": !p.Disabled, "tags": []string{}, "options": object{},
+		"description": p.Description, "enabled": !p.Disabled, "tags": tags, "options": object{},
 		"links": e.links("projects", p.ID)}
 }
 

@@ -174,7 +174,8 @@ func TestBadInputIsNeverAServerError(t *testing.T) {
 		{"POST", "/v3/users/" + user + "/password", "user"},
 		{"POST", "/v3/projects", "project"}, {"PATCH", "/v3/projects/" + project, "project"},
 		{"POST", "/v3/domains", "domain"}, {"PATCH", "/v3/domains/default", "domain"}, {"POST", "/v3/roles", "role"},
-		{"POST", "/v3/auth/tokens", "auth"},
+		{"POST", "/v3/auth/tokens", "auth"}, {"POST", "/v3/groups", "group"},
+		{"POST", "/v3/users/" + c.id("users", "admin") + "/application_credentials", "application_credential"},
 	} {
 		for _, value := range values {
 			c.refused(target.method, target.path, admin, value)
@@ -206,6 +207,14 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 	c.as(admin, 404, "GET", "/v2.0/tokens", "")
 	c.as(admin, 405, "POST", "/v3/services", "{}")
 	c.as(admin, 405, "DELETE", "/v3", "")
+	for path, want := range map[string]string{
+		"/v3": "GET, HEAD, OPTIONS", "/v3/users": "GET, HEAD, POST, OPTIONS", "/v3/auth/tokens": "GET, HEAD, POST, DELETE, OPTIONS",
+	} {
+		if got := c.as("", 200, "OPTIONS", path, "").header.Get("Allow"); got != want {
+			t.Errorf("OPTIONS %s: got %q, want %q", path, got, want)
+		}
+	}
+	c.as("", 404, "OPTIONS", "/v3/nothing", "")
 	c.as(admin, 200, "GET", "/v3/users/", "")
 }
 

@@ -16,8 +16,7 @@ func (e *Embedded) userRoutes() []route {
 		{"DELETE /v3/users/{user}", adminOnly, e.deleteUser},
 		{"POST /v3/users/{user}/password", open, e.changePassword},
 		{"GET /v3/users/{user}/projects", withToken, e.listUserProjects},
-		{"GET /v3/users/{user}/groups", withToken, e.listNoGroups},
-		{"GET /v3/groups", adminOnly, e.listNoGroups},
+		{"GET /v3/users/{user}/groups", withToken, e.listUserGroups},
 	}
 }
 
@@ -37,6 +36,7 @@ const (
 	maxUserName    = 255
 	maxProjectName = 64
 	maxDomainName  = 64
+	maxGroupName   = 64
 	maxRoleName    = 255
 	maxEmail       = 254
 	maxDescription = 1024
@@ -244,9 +244,4 @@ func (e *Embedded) listUserProjects(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	return replyList(e, w, r, "projects", r.session.directory.projectsOf(u.ID), e.projectView)
-}
-
-// listNoGroups answers clients that look for groups: there are none here.
-func (e *Embedded) listNoGroups(w http.ResponseWriter, r *request) error {
-	return replyList(e, w, r, "groups", []object{}, func(o object) object { return o })
 }

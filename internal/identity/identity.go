@@ -3,8 +3,9 @@
 // The API asks an Authenticator to turn the token of a request into an auth.Caller. There are two here:
 //
 //   - Anyone (mode "none") takes every request for the administrator's. It is for loopback only.
-//   - Embedded (mode "embedded", the default) is a small Keystone: users, projects, domains, roles and who has which
-//     role where, with the part of the Identity API v3 that the openstack command, SDKs and Terraform use.
+//   - Embedded (mode "embedded", the default) is a small Keystone: users, groups, projects, domains, roles, who has which
+//     role where, and application credentials, with the part of the Identity API v3 that the openstack command, SDKs and
+//     Terraform use.
 //
 // # How the embedded one works
 //
@@ -16,7 +17,10 @@
 // do: that is read from the directory each time, so a role taken away is gone at once, in the tokens of before too.
 // Nothing is stored per token, except for those that were revoked, until they expire.
 //
-// Passwords are kept as bcrypt hashes, slow on purpose; a password that was right once is recognised faster the next
+// An application credential is a secret for a program, which acts for its user in one project with some of the user's
+// roles (http_credentials.go). It ends when the user loses one of them, and its tokens end with it.
+//
+// Passwords and secrets are kept as bcrypt hashes, slow on purpose; a password that was right once is recognised faster the next
 // time (password.go). Neither passwords nor tokens appear in logs.
 package identity
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -26,12 +27,14 @@ const fileVersion = 1
 
 // fileForm is how the directory is written: lists, each in the order of names, so that changes read well in a diff.
 type fileForm struct {
-	Version  int        `yaml:"version"`
-	Domains  []*domain  `yaml:"domains"`
-	Projects []*project `yaml:"projects"`
-	Roles    []*role    `yaml:"roles"`
-	Users    []*user    `yaml:"users"`
-	Grants   []grant    `yaml:"grants"`
+	Version     int           `yaml:"version"`
+	Domains     []*domain     `yaml:"domains"`
+	Projects    []*project    `yaml:"projects"`
+	Roles       []*role       `yaml:"roles"`
+	Users       []*user       `yaml:"users"`
+	Groups      []*group      `yaml:"groups,omitempty"`
+	Grants      []grant       `yaml:"grants"`
+	Credentials []*credential `yaml:"application_credentials,omitempty"`
 }
 
 // loadDirectory reads identity.yaml. It returns nil if there is none.
@@ -59,13 +62,7 @@ func decodeDirectory(data []byte) (*directory, error) {
 	if f.Version != fileVersion {
 		return nil, fmt.Errorf("version %d of the format is unknown, expected %d", f.Version, fileVersion)
 	}
-	d := &directory{
-		domains:  make(map[string]*domain, len(f.Domains)),
-		projects: make(map[string]*project, len(f.Projects)),
-		roles:    make(map[string]*role, len(f.Roles)),
-		users:    make(map[string]*user, len(f.Users)),
-		grants:   make(map[grant]bool, len(f.Grants)),
-	}
+	d := newDirectory()
 	if err := f.checkIDs(); err != nil {
 		return nil, err
 	}
@@ -80,6 +77,12 @@ func decodeDirectory(data []byte) (*directory, error) {
 	}
 	for _, x := range f.Users {
 		d.users[x.ID] = x
+	}
+	for _, x := range f.Groups {
+		d.groups[x.ID] = x
+	}
+	for _, x := range f.Credentials {
+		d.credentials[x.ID] = x
 	}
 	for _, g := range f.Grants {
 		d.grants[g] = true
@@ -97,6 +100,9 @@ func (f *fileForm) checkIDs() error {
 		"project": each(f.Projects, func(x *project) string { return x.ID }),
 		"role":    each(f.Roles, func(x *role) string { return x.ID }),
 		"user":    each(f.Users, func(x *user) string { return x.ID }),
+		"group":   each(f.Groups, func(x *group) string { return x.ID }),
+
+		"application credential": each(f.Credentials, func(x *credential) string { return x.ID }),
 	} {
 		seen := map[string]bool{}
 		for _, id := range ids {
@@ -123,11 +129,9 @@ func (d *directory) encode() ([]byte, error) {
 	f.Projects = sorted(d.projects, func(x *project) string { return x.Name })
 	f.Roles = sorted(d.roles, func(x *role) string { return x.Name })
 	f.Users = sorted(d.users, func(x *user) string { return x.Name })
-	for _, u := range f.Users {
-		grants := slices.Clone(d.userGrants[u.ID])
-		slices.SortFunc(grants, compareGrants)
-		f.Grants = append(f.Grants, grants...)
-	}
+	f.Groups = sorted(d.groups, func(x *group) string { return x.Name })
+	f.Grants = slices.SortedFunc(maps.Keys(d.grants), compareGrants)
+	f.Credentials = sorted(d.credentials, func(x *credential) string { return x.Name })
 	data, err := yaml.MarshalWithOptions(f, yaml.CustomMarshaler(quoted))
 	if err != nil {
 		return nil, fmt.Errorf("identity: encode users and projects: %w", err)
@@ -140,8 +144,8 @@ func (d *directory) encode() ([]byte, error) {
 func quoted(text string) ([]byte, error) { return json.Marshal(text) }
 
 func compareGrants(a, b grant) int {
-	return strings.Compare(strings.Join([]string{a.UserID, string(a.Scope.Kind), a.Scope.ID, a.RoleID}, " "),
-		strings.Join([]string{b.UserID, string(b.Scope.Kind), b.Scope.ID, b.RoleID}, " "))
+	return strings.Compare(strings.Join([]string{a.UserID, a.GroupID, string(a.Scope.Kind), a.Scope.ID, a.RoleID}, " "),
+		strings.Join([]string{b.UserID, b.GroupID, string(b.Scope.Kind), b.Scope.ID, b.RoleID}, " "))
 }
 
 // sorted returns the values of the map in the order of key, then of id.
@@ -197,13 +201,7 @@ func (e *Embedded) update(change func(*directory) error) error {
 
 // bootstrap makes the directory of a new cloud.
 func bootstrap() (*directory, error) {
-	d := &directory{
-		domains:  map[string]*domain{},
-		projects: map[string]*project{},
-		users:    map[string]*user{},
-		roles:    map[string]*role{},
-		grants:   map[grant]bool{},
-	}
+	d := newDirectory()
 	d.domains[defaultDomainID] = &domain{ID: defaultDomainID, Name: "Default", Description: "The default domain"}
 	roleIDs := map[string]string{}
 	for _, roleName := range append(hierarchy[:], roleService) {
@@ -219,9 +217,9 @@ func bootstrap() (*directory, error) {
 		p := &project{ID: newID(), Name: account.name, DomainID: defaultDomainID, Description: account.description}
 		u := &user{ID: newID(), Name: account.name, DomainID: defaultDomainID, DefaultProjectID: p.ID}
 		d.projects[p.ID], d.users[u.ID] = p, u
-		d.grants[grant{u.ID, roleIDs[account.role], scope{projectScope, p.ID}}] = true
+		d.grants[grant{UserID: u.ID, RoleID: roleIDs[account.role], Scope: scope{projectScope, p.ID}}] = true
 		if account.role == roleAdmin {
-			d.grants[grant{u.ID, roleIDs[roleAdmin], scope{systemScope, systemScopeID}}] = true
+			d.grants[grant{UserID: u.ID, RoleID: roleIDs[roleAdmin], Scope: scope{systemScope, systemScopeID}}] = true
 		}
 	}
 	return d, d.index()

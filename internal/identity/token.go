@@ -18,7 +18,7 @@ import (
 const (
 	keySize = 32
 	// tokenVersion is the first byte of every token; another layout takes another number.
-	tokenVersion = 1
+	tokenVersion = 2
 	// maxTokenLength is in characters. Tokens have about 200.
 	maxTokenLength = 1024
 	// maxRevoked bounds the single revocations that are kept for a user.
@@ -31,6 +31,7 @@ type method byte
 const (
 	byPassword method = 1 << iota
 	byToken
+	byCredential
 )
 
 // names returns the names of the methods in the API.
@@ -41,6 +42,9 @@ func (m method) names() []string {
 	}
 	if m&byToken != 0 {
 		names = append(names, "token")
+	}
+	if m&byCredential != 0 {
+		names = append(names, "application_credential")
 	}
 	return names
 }
@@ -59,13 +63,15 @@ type claims struct {
 	audit           auditID
 	// parent is the first token of the chain in which each token was got with the one before; zero for that one itself.
 	parent auditID
+	// credentialID is the application credential to which the token was given; empty: none.
+	credentialID string
 }
 
 // signer turns claims into tokens and back.
 //
 // A token is the base64 form, without padding, of: version, methods, kind of the scope (a byte each), issued, expires
-// (8 bytes each, microseconds since 1970, big endian), audit id, parent (16 bytes each), the ids of user and scope (a
-// byte for the length, then the text), and the HMAC-SHA256 of all this (32 bytes).
+// (8 bytes each, microseconds since 1970, big endian), audit id, parent (16 bytes each), the ids of user, scope and
+// application credential (a byte for the length, then the text), and the HMAC-SHA256 of all this (32 bytes).
 type signer struct{ key []byte }
 
 // scopeKinds gives the kinds their numbers in tokens.
@@ -83,7 +89,7 @@ func (s signer) encode(c claims) string {
 	b = binary.BigEndian.AppendUint64(b, uint64(c.expires.UnixMicro()))
 	b = append(b, c.audit[:]...)
 	b = append(b, c.parent[:]...)
-	for _, id := range [...]string{c.userID, c.scope.ID} {
+	for _, id := range [...]string{c.userID, c.scope.ID, c.credentialID} {
 		b = append(b, byte(len(id))) // ids have at most 64 bytes
 		b = append(b, id...)
 	}
@@ -111,7 +117,7 @@ func (s signer) decode(token string) (claims, error) {
 		parent:  auditID(body[35:51]),
 	}
 	rest := body[fixedLength:]
-	for _, id := range [...]*string{&c.userID, &c.scope.ID} {
+	for _, id := range [...]*string{&c.userID, &c.scope.ID, &c.credentialID} {
 		if len(rest) == 0 || len(rest) <= int(rest[0]) {
 			return claims{}, errToken
 		}
@@ -132,15 +138,20 @@ type session struct {
 	directory *directory
 	user      *user
 	roles     []*role // with the implied ones; empty if unscoped
+	// credential is the application credential to which the token was given; nil: none.
+	credential *credential
 }
 
 // errUnauthorized is the one answer to whoever cannot be authenticated, whatever the reason.
 var errUnauthorized = fault.New(fault.Unauthorized, "Unauthorized", "The request you have made requires authentication.")
 
 // validate reads the token and checks that it is still good.
-func (e *Embedded) validate(token string) (*session, error) {
+func (e *Embedded) validate(token string) (*session, error) { return e.validateWithin(token, 0) }
+
+// validateWithin is validate for a token that may have expired, but not longer ago than grace.
+func (e *Embedded) validateWithin(token string, grace time.Duration) (*session, error) {
 	c, err := e.signer.decode(token)
-	if err != nil || !time.Now().Before(c.expires) {
+	if err != nil || !time.Now().Before(c.expires.Add(grace)) {
 		return nil, errUnauthorized
 	}
 	d := e.current.Load()
@@ -157,7 +168,8 @@ func (e *Embedded) validate(token string) (*session, error) {
 	return d.session(c)
 }
 
-// session resolves claims. It fails if the user or the scope is gone or switched off, or the user has no role in it.
+// session resolves claims. It fails if the user, the scope or the application credential is gone or switched off, or the
+// user has no role in the scope.
 func (d *directory) session(c claims) (*session, error) {
 	if !d.userEnabled(c.userID) {
 		return nil, errUnauthorized
@@ -167,22 +179,44 @@ func (d *directory) session(c claims) (*session, error) {
 		return s, nil
 	}
 	s.roles = d.rolesOf(c.userID, c.scope)
+	if c.credentialID != "" {
+		if s.credential = d.credentials[c.credentialID]; s.credential == nil {
+			return nil, errUnauthorized
+		}
+		s.roles = d.expand(s.credential.RoleIDs)
+	}
 	if len(s.roles) == 0 || !d.enabled(c.scope) {
 		return nil, errUnauthorized
 	}
 	return s, nil
 }
 
-// issue makes a token for the user and the scope. It has the life that is left of the token from which it came, if any.
-func (e *Embedded) issue(userID string, s scope, how method, from *session) (string, *session, error) {
+// proof is how somebody has shown to be a user.
+type proof struct {
+	userID string
+	how    method
+	// from is the token that was shown, nil if it was something else; likewise the application credential.
+	from       *session
+	credential *credential
+}
+
+// issue makes a token for the scope. It lives no longer than the token or the application credential for which it is
+// given.
+func (e *Embedded) issue(p proof, s scope) (string, *session, error) {
 	now := time.Now().UTC().Truncate(time.Microsecond)
-	c := claims{userID: userID, scope: s, methods: how, issued: now, expires: now.Add(e.ttl)}
+	c := claims{userID: p.userID, scope: s, methods: p.how, issued: now, expires: now.Add(e.ttl)}
 	rand.Read(c.audit[:])
-	if from != nil {
-		c.methods |= from.methods
-		c.expires = from.expires
-		if c.parent = from.parent; c.parent == (auditID{}) {
-			c.parent = from.audit
+	if p.from != nil {
+		c.methods |= p.from.methods
+		c.expires = p.from.expires
+		if c.parent = p.from.parent; c.parent == (auditID{}) {
+			c.parent = p.from.audit
+		}
+	}
+	if x := p.credential; x != nil {
+		c.credentialID = x.ID
+		if !x.Expires.IsZero() && x.Expires.Before(c.expires) {
+			c.expires = x.Expires
 		}
 	}
 	issued, err := e.current.Load().session(c)
