@@ -101,6 +101,7 @@ type server struct {
 	etcd          *etcdlog.Embedded
 	store         *state.Store
 	hosts         *hosts
+	types         *typedriver.Manager
 	networks      *network.Rules
 	dhcp          *dhcp.Service
 	authenticator identity.Authenticator

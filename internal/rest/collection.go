@@ -54,6 +54,9 @@ type Collection[T any] struct {
 	// BeforeList returns what has to be made before the caller may list the collection, or nil when there is nothing,
 	// for instance the default security group of the caller's project.
 	BeforeList func(r state.Reader, c *auth.Caller) func(tx *state.Tx) error
+	// Narrow returns an object as a list shows it that is filtered: for filters that concern parts of objects, as
+	// ip_version does the subnets of a network. query gives the values of a query parameter. It is called before filters.
+	Narrow func(obj *T, query func(name string) []string) *T
 	// Under makes a sub-collection; set exactly when Resource.Below is.
 	Under *Under[T]
 	// Actions are what can be done with an object besides changing and deleting it.

@@ -15,6 +15,7 @@
 //	answer.go     writing answers; the one place where errors become status codes
 //	discovery.go  versions, resources, extensions
 //	neutron.go    the collections themselves: networks, subnets, ports, agents
+//	addressing.go address scopes, subnet pools, segments, zones, what addresses are left
 //
 // # How a family of resources is served
 //

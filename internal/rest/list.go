@@ -56,7 +56,10 @@ func (s *scope[T]) page(l *query[T]) ([]*T, error) {
 	}
 	var objs []*T
 	for obj := range source {
-		if obj = s.as(obj); !keep(obj) {
+		if obj = s.as(obj); s.c.Narrow != nil {
+			obj = s.c.Narrow(obj, l.values)
+		}
+		if !keep(obj) {
 			continue
 		}
 		if !inOrder || l.reverse || l.limit == 0 {
@@ -75,6 +78,9 @@ func (s *scope[T]) page(l *query[T]) ([]*T, error) {
 	}
 	return l.cut(objs, marker), nil
 }
+
+// values are those of a query parameter.
+func (l *query[T]) values(name string) []string { return values(l.params, name) }
 
 // cut takes the page that begins after the marker, or ends before it, out of all objects in order.
 func (l *query[T]) cut(objs []*T, marker *T) []*T {

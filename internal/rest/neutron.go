@@ -22,7 +22,7 @@ func Networks(rules Rules[model.Network]) Collection[model.Network] {
 			{Filter: "tenant_id", Index: state.NetworksByProject},
 		},
 		Visible: visibleNetworks,
-		For:     network.View,
+		For:     network.See,
 	}
 }
 
@@ -85,6 +85,8 @@ func Ports(rules Rules[model.Port]) Collection[model.Port] {
 		Indexes: []Indexed[model.Port]{
 			{Filter: "device_id", Index: state.PortsByDevice, NoEmpty: true},
 			{Filter: "name", Index: state.PortsByName, NoEmpty: true},
+			{Filter: "security_groups", Index: state.PortsBySecurityGroup, NoEmpty: true},
+			{Filter: "binding:host_id", Index: state.PortsByWantedHost, NoEmpty: true},
 			{Filter: "network_id", Index: state.PortsByNetwork},
 			{Filter: "project_id", Index: state.PortsByProject},
 			{Filter: "tenant_id", Index: state.PortsByProject},

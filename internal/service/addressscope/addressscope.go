@@ -6,18 +6,25 @@
 package addressscope
 
 import (
+	"iter"
+
 	"github.com/neutrino-net/neutrino/internal/auth"
 	"github.com/neutrino-net/neutrino/internal/fault"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/schema"
+	"github.com/neutrino-net/neutrino/internal/service/rbac"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
+
+// RBACType is what RBAC policies call an address scope.
+const RBACType = "address_scope"
 
 // Rules are the rules of address scopes. The zero value is ready.
 type Rules struct{}
 
 // Create stores the scope.
 func (Rules) Create(tx *state.Tx, _ *auth.Caller, s *model.AddressScope, _ schema.Given) error {
+	rbac.Share(tx, RBACType, s.ID, model.AccessShared, s.ProjectID, s.Shared)
 	state.AddressScopes.Put(tx, s)
 	return nil
 }
@@ -29,6 +36,7 @@ func (Rules) Update(tx *state.Tx, _ *auth.Caller, old, s *model.AddressScope, _ 
 		return fault.New(fault.Invalid, "AddressScopeUpdateError",
 			"Unable to update address scope %s : Shared address scope can't be unshared.", s.ID)
 	}
+	rbac.Share(tx, RBACType, s.ID, model.AccessShared, s.ProjectID, s.Shared)
 	state.AddressScopes.Put(tx, s)
 	return nil
 }
@@ -39,15 +47,37 @@ func (Rules) Delete(tx *state.Tx, _ *auth.Caller, s *model.AddressScope) error {
 		return fault.New(fault.Conflict, "AddressScopeInUse", "Unable to complete operation on address scope %s. "+
 			"There are one or more subnet pools in use on the address scope.", s.ID)
 	}
+	rbac.Forget(tx, RBACType, s.ID)
 	state.AddressScopes.Delete(tx, s.ID)
 	return nil
 }
 
-// Find returns the scope, if the caller may use it: as an administrator, as its owner, or because it is shared. The
-// fault is AddressScopeNotFound (404).
+// Sharing is how address scopes are shared by RBAC policies. Projects use a scope by having pools in it.
+func Sharing() rbac.Kind {
+	return rbac.KindOf(RBACType, "AddressScope", state.AddressScopes, (*model.AddressScope).Clone, shared,
+		func(r state.Reader, id string) iter.Seq[string] {
+			return func(yield func(string) bool) {
+				for p := range state.SubnetPoolsByScope.List(r, id) {
+					if !yield(p.ProjectID) {
+						return
+					}
+				}
+			}
+		})
+}
+
+func shared(s *model.AddressScope) *bool { return &s.Shared }
+
+// View makes scopes look as the caller may see them: shared when they are shared with its project.
+func View(r state.Reader, c *auth.Caller) func(*model.AddressScope) *model.AddressScope {
+	return rbac.View(RBACType, shared)(r, c)
+}
+
+// Find returns the scope, if the caller may use it: as an administrator, as its owner, or because it is shared with its
+// project. The fault is AddressScopeNotFound (404).
 func Find(r state.Reader, c *auth.Caller, id string) (*model.AddressScope, error) {
 	s, ok := state.AddressScopes.Get(r, id)
-	if !ok || !c.Admin() && c.ProjectID != s.ProjectID && !s.Shared {
+	if !ok || !c.Admin() && c.ProjectID != s.ProjectID && !rbac.Shared(r, RBACType, id, c.ProjectID) {
 		return nil, fault.Missing("AddressScope", id)
 	}
 	return s, nil

@@ -12,6 +12,7 @@
 package subnetpool
 
 import (
+	"iter"
 	"net/netip"
 
 	"github.com/neutrino-net/neutrino/internal/auth"
@@ -20,8 +21,12 @@ import (
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/schema"
 	"github.com/neutrino-net/neutrino/internal/service/addressscope"
+	"github.com/neutrino-net/neutrino/internal/service/rbac"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
+
+// RBACType is what RBAC policies call a subnet pool.
+const RBACType = "subnetpool"
 
 // maxBlocks bounds the blocks of a pool, however they came: each is looked at when a subnet is carved.
 const maxBlocks = 1000
@@ -54,6 +59,7 @@ func (Rules) Create(tx *state.Tx, c *auth.Caller, p *model.SubnetPool, given sch
 	if err := checkScope(tx, c, nil, p); err != nil {
 		return err
 	}
+	rbac.Share(tx, RBACType, p.ID, model.AccessShared, p.ProjectID, p.Shared)
 	state.SubnetPools.Put(tx, p)
 	return nil
 }
@@ -90,15 +96,37 @@ func (Rules) Delete(tx *state.Tx, _ *auth.Caller, p *model.SubnetPool) error {
 		return fault.New(fault.Invalid, "SubnetPoolDeleteError",
 			"Unable to delete subnet pool: Subnet pool has existing allocations.")
 	}
+	rbac.Forget(tx, RBACType, p.ID)
 	state.SubnetPools.Delete(tx, p.ID)
 	return nil
 }
 
-// Find returns the pool, if the caller may use it: as an administrator, as its owner, or because it is shared. The
-// fault is SubnetPoolNotFound (404).
+// Sharing is how subnet pools are shared by RBAC policies. Projects use a pool by having subnets of it.
+func Sharing() rbac.Kind {
+	return rbac.KindOf(RBACType, "SubnetPool", state.SubnetPools, (*model.SubnetPool).Clone, shared,
+		func(r state.Reader, id string) iter.Seq[string] {
+			return func(yield func(string) bool) {
+				for s := range state.SubnetsByPool.List(r, id) {
+					if !yield(s.ProjectID) {
+						return
+					}
+				}
+			}
+		})
+}
+
+func shared(p *model.SubnetPool) *bool { return &p.Shared }
+
+// View makes pools look as the caller may see them: shared when they are shared with its project.
+func View(r state.Reader, c *auth.Caller) func(*model.SubnetPool) *model.SubnetPool {
+	return rbac.View(RBACType, shared)(r, c)
+}
+
+// Find returns the pool, if the caller may use it: as an administrator, as its owner, or because it is shared with its
+// project. The fault is SubnetPoolNotFound (404).
 func Find(r state.Reader, c *auth.Caller, id string) (*model.SubnetPool, error) {
 	p, ok := state.SubnetPools.Get(r, id)
-	if !ok || !c.Admin() && c.ProjectID != p.ProjectID && !p.Shared {
+	if !ok || !c.Admin() && c.ProjectID != p.ProjectID && !rbac.Shared(r, RBACType, id, c.ProjectID) {
 		return nil, fault.Missing("SubnetPool", id)
 	}
 	return p, nil
