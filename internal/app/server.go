@@ -291,8 +291,8 @@ func (s *server) makeAPI(ctx context.Context) error {
 		rest.Register(s.rest, s.agentCollection()),
 		s.routingAPI(),
 		s.addressingAPI(ctx),
-		s.coreAPI(),
 		s.securityAPI(),
+		s.coreAPI(),
 	)
 }
 
