@@ -12,7 +12,7 @@ import (
 func (s *server) securityAPI() error {
 	s.sharing.Add(secgroup.Kind(), addressgroup.Kind())
 	return errors.Join(
-		rest.Register(s.rest, rest.SecurityGroups(secgroup.NewGroups(nil))),
+		rest.Register(s.rest, rest.SecurityGroups(secgroup.NewGroups(s.quotas))),
 		rest.Register(s.rest, rest.SecurityGroupRules(secgroup.GroupRules{})),
 		rest.Register(s.rest, rest.AddressGroups(addressgroup.Rules{})),
 	)

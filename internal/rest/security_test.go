@@ -1,7 +1,9 @@
 package rest
 
 import (
+	"encoding/json"
 	"errors"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"strings"
@@ -9,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/neutrino-net/neutrino/internal/model"
+	"github.com/neutrino-net/neutrino/internal/schema"
 	"github.com/neutrino-net/neutrino/internal/service/addressgroup"
 	"github.com/neutrino-net/neutrino/internal/service/rbac"
 	"github.com/neutrino-net/neutrino/internal/service/secgroup"
@@ -280,4 +283,66 @@ func TestAddressGroupsAreChangedByActions(t *testing.T) {
 	}
 	f.must(http.StatusOK, alice, "PUT", path, `{"address_group":{"name":"renamed"}}`)
 	f.must(http.StatusNoContent, alice, "DELETE", path, "")
+}
+
+// TestRandomSecurityRequestsAreAnswered sends rules and groups with values of any kind: each is answered, and one that is
+// refused changes nothing.
+func TestRandomSecurityRequestsAreAnswered(t *testing.T) {
+	f := newSecurityFixture(t)
+	var groups []string
+	for _, token := range []string{alice, bob} {
+		groups = append(groups, id(f.post(token, "security-groups", "security_group", `{}`)))
+		groups = append(groups, id(f.post(token, "address-groups", "address_group", `{}`)))
+	}
+	targets := []struct {
+		path, name string
+		attributes []*schema.Common
+	}{
+		{"security-groups", "security_group", commons(schema.SecurityGroup.Attributes)},
+		{"security-group-rules", "security_group_rule", commons(schema.SecurityGroupRule.Attributes)},
+		{"address-groups", "address_group", commons(schema.AddressGroup.Attributes)},
+	}
+	good := 0
+	for seed := range uint64(2000) {
+		g := &generator{Rand: rand.New(rand.NewPCG(seed, 7)), noise: []byte("\xff{}\"\x00")}
+		r := pick(g, targets...)
+		object := map[string]any{"security_group_id": pick(g, groups...), "direction": pick(g, "ingress", "egress")}
+		if r.name != "security_group_rule" {
+			clear(object)
+		}
+		for range g.IntN(5) {
+			name := pick(g, r.attributes...).Name
+			switch object[name] = g.value(0); g.IntN(3) {
+			case 0:
+				object[name] = pick[any](g, "tcp", "udp", "icmp", "6", 58, "IPv6", 0, 8, 255, 65535, "::/0", "10.0.0.1", "*", pick(g, groups...))
+			case 1:
+				object["protocol"], object["port_range_min"], object["port_range_max"] = "tcp", g.IntN(99), 50+g.IntN(99)
+			}
+		}
+		body, err := json.Marshal(map[string]any{r.name: object})
+		if err != nil {
+			continue
+		}
+		method, path := "POST", "/v2.0/"+r.path
+		switch g.IntN(5) {
+		case 0:
+			method, path = "PUT", path+"/"+pick(g, groups...)
+		case 1:
+			method, path = "PUT", path+"/"+pick(g, groups...)+"/add_addresses"
+			body = []byte(`{"addresses":` + string(body[len(r.name)+4:]))
+		}
+		before := f.store.Read()
+		res := f.do(pick(g, alice, bob, admin), method, path, string(body))
+		switch {
+		case res.StatusCode >= 500:
+			t.Fatalf("seed %d: %s %s %s: %d\n%s\n%s", seed, method, path, body, res.StatusCode, res.raw, f.logged)
+		case res.StatusCode >= 400 && f.store.Read() != before:
+			t.Fatalf("seed %d: %s %s %s: %d, but the state changed", seed, method, path, body, res.StatusCode)
+		case res.StatusCode < 300:
+			good++
+		}
+	}
+	if good < 150 {
+		t.Errorf("only %d of 2000 requests were good ones", good)
+	}
 }
