@@ -221,6 +221,10 @@ func virtualFilter[T any](name string, given []string, match func(*T, string) bo
 		}
 		return true
 	}}
+	// Of several values an index could find the same object more than once.
+	if !keyed && len(given) == 1 {
+		f.values = given
+	}
 	return f, nil
 }
 

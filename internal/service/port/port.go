@@ -24,14 +24,9 @@ import (
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/schema"
 	"github.com/neutrino-net/neutrino/internal/service/network"
+	"github.com/neutrino-net/neutrino/internal/service/qos"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
-
-// QoS knows which QoS policies there are.
-type QoS interface {
-	// CheckUsable says whether the caller may give an object the policy; it may always give it none.
-	CheckUsable(r state.Reader, c *auth.Caller, policyID string) error
-}
 
 // Follower has something to do before a port is deleted, for instance to free the floating IPs that lead to it. Its error
 // forbids the deletion.
@@ -53,8 +48,6 @@ type Options struct {
 	Random ipam.Random
 	// DNSDomain is the domain of the names of workloads, without a dot at its end; default model.DefaultDNSDomain.
 	DNSDomain string
-	// QoS knows the QoS policies; nil: there are none.
-	QoS QoS
 }
 
 // Rules are the rules of ports.
@@ -104,7 +97,7 @@ func (s *Rules) Create(tx *state.Tx, c *auth.Caller, p *model.Port, given schema
 	if err := s.checkName(p); err != nil {
 		return err
 	}
-	if err := s.checkQoS(tx, c, p); err != nil {
+	if err := qos.CheckUsable(tx, c, p.QoSPolicyID); err != nil {
 		return err
 	}
 	p.ExtraDHCPOpts = mergeOptions(nil, p.ExtraDHCPOpts)
@@ -131,16 +124,6 @@ func (s *Rules) address(tx *state.Tx, c *auth.Caller, n *model.Network, p *model
 		p.FixedIPs, err = a.any()
 	}
 	return err
-}
-
-func (s *Rules) checkQoS(r state.Reader, c *auth.Caller, p *model.Port) error {
-	switch {
-	case p.QoSPolicyID == "":
-		return nil
-	case s.opts.QoS == nil:
-		return fault.New(fault.NotFound, "QosPolicyNotFound", "QoS policy %s could not be found.", p.QoSPolicyID)
-	}
-	return s.opts.QoS.CheckUsable(r, c, p.QoSPolicyID)
 }
 
 // Update checks and makes the changes, and stores the port. Addresses that are asked for again stay; a port that is to
@@ -209,10 +192,7 @@ func (s *Rules) checkChange(r state.Reader, c *auth.Caller, old, p *model.Port, 
 			return err
 		}
 	}
-	if p.QoSPolicyID != old.QoSPolicyID {
-		return s.checkQoS(r, c, p)
-	}
-	return nil
+	return qos.CheckChange(r, c, old.QoSPolicyID, p.QoSPolicyID)
 }
 
 // addressAgain gives a changed port the addresses that it asks for, that follow from its new MAC, or that had to wait

@@ -302,7 +302,14 @@ func tunnelIP(host string) netip.Addr {
 // Hello lets the agent of a host connect.
 func (w *World) Hello(t testing.TB, host string, hello agent.Hello) {
 	t.Helper()
-	if err := w.Update(func(tx *state.Tx) error { return w.Agents.Connected(tx, host, hello) }); err != nil {
+	err := w.Update(func(tx *state.Tx) error {
+		if err := w.Agents.Connected(tx, host, hello); err != nil {
+			return err
+		}
+		w.Ports.Rebind(tx, host, "")
+		return nil
+	})
+	if err != nil {
 		t.Fatal(err)
 	}
 }
