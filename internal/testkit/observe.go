@@ -124,9 +124,35 @@ func (h *Host) drain(count func() int) {
 // takes over a virtual address.
 func (h *Host) Announce(device, mac, address string) {
 	h.t.Helper()
-	hw, err := net.ParseMAC(mac)
+	for _, operation := range []byte{1, 2} {
+		h.sendARP(device, arp{to: "ff:ff:ff:ff:ff:ff", operation: operation, mac: mac, source: address, target: address})
+	}
+}
+
+// AskARP sends an ARP request for the target, from the source, in a frame to the MAC given.
+func (h *Host) AskARP(device, to, mac, source, target string) {
+	h.t.Helper()
+	h.sendARP(device, arp{to: to, operation: 1, mac: mac, source: source, target: target})
+	// Whatever is answered is answered at once; a ping of the loopback gives it the time of a few packets.
+	h.Ping("127.0.0.1", 3)
+}
+
+// arp is an ARP message and the frame around it.
+type arp struct {
+	to             string // the destination of the frame
+	operation      byte   // 1: request, 2: reply
+	mac            string // of the sender
+	source, target string
+}
+
+func (h *Host) sendARP(device string, m arp) {
+	h.t.Helper()
+	to, err := net.ParseMAC(m.to)
 	h.Check(err)
-	ip := netip.MustParseAddr(address).AsSlice()
+	from, err := net.ParseMAC(m.mac)
+	h.Check(err)
+	frame := slices.Concat(to, from, []byte{8, 6, 0, 1, 8, 0, 6, 4, 0, m.operation}, // Ethertype ARP; Ethernet, IPv4
+		from, netip.MustParseAddr(m.source).AsSlice(), make([]byte, 6), netip.MustParseAddr(m.target).AsSlice())
 	index := h.Link(device).Index
 	h.Check(netns.Do(h.NS, func() error {
 		fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW, 0)
@@ -134,17 +160,6 @@ func (h *Host) Announce(device, mac, address string) {
 			return err
 		}
 		defer unix.Close(fd)
-		to := &unix.SockaddrLinklayer{Ifindex: index, Halen: 6}
-		for _, operation := range []byte{1, 2} {
-			frame := bytes.Repeat([]byte{0xff}, 6)
-			frame = append(frame, hw...)
-			frame = append(frame, 8, 6, 0, 1, 8, 0, 6, 4, 0, operation) // Ethertype ARP; Ethernet, IPv4
-			frame = append(append(frame, hw...), ip...)
-			frame = append(append(frame, 0, 0, 0, 0, 0, 0), ip...)
-			if err := unix.Sendto(fd, frame, 0, to); err != nil {
-				return err
-			}
-		}
-		return nil
+		return unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: index, Halen: 6})
 	}))
 }

@@ -3,12 +3,14 @@
 //
 // Read Convert first: it turns the documents of the view into tables of wanted devices and entries, without looking at
 // the host. Then Part.pass, which holds the one order in which things come and go. The drivers in internal/dataplane
-// (link, fdb, neigh) read the kernel, compare and apply.
+// (link, fdb, neigh, nft) read the kernel, compare and apply. guard.go says how the host is kept out of the workloads'
+// reach.
 //
-// Ports are not filtered yet: what a workload sends is forwarded as it is.
+// Ports are not filtered yet: what a workload sends to others is forwarded as it is.
 package l2
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -18,6 +20,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/neutrino-net/neutrino/internal/agent"
@@ -25,6 +28,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/dataplane/link"
 	"github.com/neutrino-net/neutrino/internal/dataplane/neigh"
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
+	"github.com/neutrino-net/neutrino/internal/dataplane/nft"
 	"github.com/neutrino-net/neutrino/internal/netlinkx"
 	"github.com/neutrino-net/neutrino/internal/reconcile"
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
@@ -46,6 +50,8 @@ type Options struct {
 	Namespace *netns.Handle
 	// TunnelIP is the address of the host on the underlay; the zero Addr where it has none.
 	TunnelIP netip.Addr
+	// NFT is the program; empty: nft, looked up in PATH.
+	NFT string
 	// Metrics counts repaired drift. Required.
 	Metrics *reconcile.Metrics
 	// Logger is required.
@@ -59,6 +65,12 @@ type Part struct {
 	links   *link.Driver
 	fdb     *fdb.Driver
 	neigh   *neigh.Driver
+	nft     *nft.Client
+	guard   *nft.Keeper
+
+	// unguarded is why the guard is not in place, or nil; guarded is when that was found out.
+	unguarded error
+	guarded   time.Time
 
 	// The conversion of the newest view, which never changes.
 	view   *agent.View
@@ -72,6 +84,8 @@ type Part struct {
 	watched atomic.Pointer[map[int]bool]
 	// stale says that entries may have changed since they were last compared; watching, that Watch would know.
 	stale, watching atomic.Bool
+	// guardStale says that somebody may have changed the guard.
+	guardStale atomic.Bool
 }
 
 // New makes the part. Close gives its sockets back.
@@ -84,6 +98,8 @@ func New(options Options) (*Part, error) {
 	p.links = link.New(link.Options{Handle: handle, Drift: p.drift, Now: time.Now})
 	p.fdb = fdb.New(fdb.Options{Handle: handle, Drift: p.drift, Now: time.Now})
 	p.neigh = neigh.New(neigh.Options{Handle: handle, Drift: p.drift, Now: time.Now})
+	p.nft = &nft.Client{Namespace: options.Namespace, Program: options.NFT}
+	p.guard = nft.NewKeeper(p.nft, func(what string) { p.drift("guard", "nftables", what) }, guardTables()...)
 	p.watched.Store(&map[int]bool{})
 	return p, nil
 }
@@ -105,6 +121,7 @@ func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status,
 		p.wanted, p.view = Convert(view, p.options.TunnelIP), view
 		p.stale.Store(true)
 	}
+	p.ensureGuard(ctx)
 	for range maxRaces {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -125,7 +142,9 @@ func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status,
 // is let in when the way to its peers is complete; then what nobody needs any more is removed from the inside out.
 // raced says that a device went away meanwhile.
 func (p *Part) pass(w *Wanted) (raced bool, err error) {
-	if err := p.links.Observe(w.Links); err != nil {
+	links := w.Links
+	links.Held = p.unguarded
+	if err := p.links.Observe(links); err != nil {
 		return false, err
 	}
 	p.links.DetachPorts()
@@ -200,18 +219,16 @@ func (p *Part) statuses(w *Wanted) []agent.Status {
 	}
 	for network, s := range w.segments {
 		if s.problem == "" {
-			add(s.key, sb.ObjectStatus_STATE_DONE, p.segmentErr(w, network))
+			// A network that was put up before stays up without the guard, which is at least said.
+			add(s.key, sb.ObjectStatus_STATE_DONE, cmp.Or(p.segmentErr(w, network), p.unguarded))
 		}
 	}
 	for _, x := range w.ports {
-		switch {
-		case !p.links.Exists(x.device):
+		if !p.links.Exists(x.device) {
 			add(x.key, sb.ObjectStatus_STATE_ABSENT, nil)
-		case p.links.PortErr(x.device) != nil:
-			add(x.key, 0, p.links.PortErr(x.device))
-		default:
-			add(x.key, sb.ObjectStatus_STATE_DONE, p.segmentErr(w, x.network))
+			continue
 		}
+		add(x.key, sb.ObjectStatus_STATE_DONE, cmp.Or(p.segmentErr(w, x.network), p.links.PortErr(x.device)))
 	}
 	for _, x := range w.peers {
 		add(x.key, sb.ObjectStatus_STATE_DONE, p.peerErr(w, x))
@@ -247,19 +264,29 @@ func (p *Part) peerErr(w *Wanted, x peer) error {
 	return nil
 }
 
-// Watch announces devices that come, go and change, and changes of entries that may be ours.
+// Watch announces devices that come, go and change, and changes of entries and of tables that may be ours.
 func (p *Part) Watch(ctx context.Context, changed func()) error {
-	defer p.watching.Store(false)
-	return p.handle.Subscribe(ctx, func(e netlinkx.Event) {
-		if !p.concerns(e) {
-			return
-		}
-		if e.Link == nil {
-			p.stale.Store(true)
-			p.watching.Store(true)
-		}
-		changed()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		defer p.watching.Store(false)
+		return p.handle.Subscribe(ctx, func(e netlinkx.Event) {
+			if !p.concerns(e) {
+				return
+			}
+			if e.Link == nil {
+				p.stale.Store(true)
+				p.watching.Store(true)
+			}
+			changed()
+		})
 	})
+	group.Go(func() error {
+		return p.nft.Watch(ctx, func() {
+			p.guardStale.Store(true)
+			changed()
+		}, guardTables()...)
+	})
+	return group.Wait()
 }
 
 // concerns sorts out the noise: workloads make the kernel learn addresses all the time, and that is none of our work.

@@ -100,6 +100,9 @@ func (d *Driver) setBridge(u reconcile.Update[string, bridgeState]) error {
 	if u.Exists && have.Kind != "bridge" {
 		return fmt.Errorf("bridge %s: there is a device of that name which is a %q", name, have.Kind)
 	}
+	if d.held != nil && !(u.Exists && have.Up) {
+		return d.held
+	}
 	if !u.Exists {
 		if err := d.Handle.AddBridge(name, want.MAC, info); err != nil {
 			return fmt.Errorf("make bridge %s: %w", name, err)

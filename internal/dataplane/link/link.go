@@ -71,6 +71,8 @@ type Wanted struct {
 	// Untouched names bridges and tunnels that are not wanted now but must not be removed either, since their documents
 	// cannot be understood, and the ports that such a bridge keeps. Whatever else is in it is taken out as usual.
 	Untouched map[string]bool
+	// Held is why no bridge may be put up at present; nil: they may. One that is up stays so.
+	Held error
 }
 
 // Options configure a Driver. All are required.
@@ -89,6 +91,7 @@ type Driver struct {
 	bridges *reconcile.Tracker[string, bridgeState]
 	tunnels *reconcile.Tracker[string, tunnelState]
 	members *reconcile.Tracker[memberKey, memberState]
+	held    error
 	// ours are the bridges that have been seen with our mark, so that wiping the mark off is drift, not adoption.
 	ours map[string]bool
 	// raced: a device went away between reading and changing it. The pass is to be repeated.
@@ -134,7 +137,7 @@ func (d *Driver) Observe(w Wanted) error {
 	if err != nil {
 		return err
 	}
-	d.links, d.raced = links, false
+	d.links, d.raced, d.held = links, false, w.Held
 	d.names = make(map[int]string, len(links))
 	for name, l := range links {
 		d.names[l.Index] = name
