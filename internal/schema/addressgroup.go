@@ -24,8 +24,8 @@ var AddressGroup = (&Resource[model.AddressGroup]{
 		[]*Attribute[model.AddressGroup]{
 			attribute("addresses", Post, addresses(), func(g *model.AddressGroup) *[]netip.Prefix { return &g.Addresses },
 				help("Its address blocks, as in 10.0.0.0/24.")),
-			computed("shared", shows, boolean(), func(g *model.AddressGroup) bool { return g.Shared },
-				extension("rbac-address-group"), help("Whether it is shared with other projects, or with yours.")),
+			computed("shared", Hidden, boolean(), func(g *model.AddressGroup) bool { return g.Shared },
+				extension("rbac-address-group"), help("Whether it is shared with the caller; for policy rules only.")),
 		},
 		standard(addressGroupMeta),
 	),
