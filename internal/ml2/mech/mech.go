@@ -76,7 +76,7 @@ func bridge(r state.Reader, p *model.Port, live Liveness) (segment, reason strin
 // Reaches says whether the host can reach the segment, by what its agent has reported, be the agent alive or not.
 func Reaches(r state.Reader, host string, s model.Segment) bool {
 	agent := agentOf(r, host)
-	return agent != nil && missing(agent, s) == ""
+	return agent != nil && unreachable(agent, s) == ""
 }
 
 func agentOf(r state.Reader, host string) *model.Agent {
@@ -95,8 +95,19 @@ func down(host string, since time.Time) string {
 	return fmt.Sprintf("the agent of host %s is down since %s", host, since.UTC().Format(time.RFC3339))
 }
 
-// missing says what the host lacks to reach the segment, or nothing.
+// missing says what the host lacks to wire ports to the segment, or nothing.
 func missing(a *model.Agent, s model.Segment) string {
+	if why := unreachable(a, s); why != "" {
+		return why
+	}
+	if !slices.Contains(wired, s.NetworkType) {
+		return fmt.Sprintf("%s networks are not supported by the hosts of this version yet", s.NetworkType)
+	}
+	return ""
+}
+
+// unreachable says what the host lacks to reach the segment, or nothing.
+func unreachable(a *model.Agent, s model.Segment) string {
 	switch {
 	case s.NetworkType.Tunnel() && !a.TunnelIP.IsValid():
 		return fmt.Sprintf("the agent of host %s has no tunnel address, which a %s network needs", a.Host, s.NetworkType)
@@ -104,8 +115,6 @@ func missing(a *model.Agent, s model.Segment) string {
 		return fmt.Sprintf("the agent of host %s has no %s tunnels", a.Host, s.NetworkType)
 	case s.PhysicalNetwork != "" && a.BridgeMappings[s.PhysicalNetwork] == "":
 		return fmt.Sprintf("host %s has no mapping for physical network %s", a.Host, s.PhysicalNetwork)
-	case !slices.Contains(wired, s.NetworkType):
-		return fmt.Sprintf("%s networks are not supported by the hosts of this version yet", s.NetworkType)
 	}
 	return ""
 }
