@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -261,6 +262,23 @@ func TestFailuresAndPanicsAreTriedAgain(t *testing.T) {
 			eventually(t, "healed", f.heard("port/1 DONE"))
 			eventually(t, "acknowledged", f.acked(1))
 		})
+	}
+}
+
+// What is left of a document that is gone must hold up no other: the pass is repeated, but its statuses count.
+func TestARetryIsNoFailureOfTheView(t *testing.T) {
+	part := &fakePart{}
+	part.set(func(*agent.View) ([]agent.Status, error) {
+		left := fmt.Errorf("a pass: %w", &agent.Retry{Err: errors.New("the directory is busy")})
+		return []agent.Status{{Key: "port/1", State: sb.ObjectStatus_STATE_DONE}}, left
+	})
+	f := run(t, t.TempDir(), part)
+	f.OnBatch([]*sb.Document{portDocument("1")}, nil, 4, true)
+	eventually(t, "acknowledged", f.acked(4))
+	eventually(t, "told", f.heard("port/1 DONE"))
+	eventually(t, "tried several times", func() bool { return part.count() >= 3 })
+	if s := f.Status(); !strings.Contains(s.Parts[0].Error, "the directory is busy") {
+		t.Errorf("the status does not tell what is left to do: %+v", s.Parts[0])
 	}
 }
 

@@ -18,12 +18,22 @@ type Part interface {
 	Name() string
 	// Reconcile does the work and returns the status of every document that the part is responsible for. A document
 	// that cannot be applied gets a status with the reason and holds up no other. The error is for trouble that
-	// concerns no single document; like statuses in error, it makes the loop call again after a pause.
+	// concerns no single document: then the statuses do not count and the view is not acknowledged, unless the error is
+	// a *Retry. Like statuses in error, it makes the loop call again after a pause.
 	Reconcile(ctx context.Context, view *View) ([]Status, error)
 	// Watch announces changes on the host that may be drift or a device that appeared, by calling changed (which never
 	// blocks), until ctx ends.
 	Watch(ctx context.Context, changed func()) error
 }
+
+// Retry is the error of a pass whose statuses are good and whose view is applied, but which has left something undone
+// that no document is about any more: the remains of one that is gone.
+type Retry struct{ Err error }
+
+func (r *Retry) Error() string { return r.Err.Error() }
+
+// Unwrap returns the reason.
+func (r *Retry) Unwrap() error { return r.Err }
 
 // Status is what became of a document.
 type Status struct {

@@ -99,6 +99,9 @@ func (r *runner) pass(ctx context.Context, view *View, sequence int64) bool {
 	ok := err == nil && result.failed == 0
 	r.agent.metrics.Pass(r.part.Name(), result.took, !ok)
 	r.logChange(r.last.Swap(result), result)
+	if retry := (*Retry)(nil); errors.As(err, &retry) {
+		err = nil // there is more to do, but the view is applied
+	}
 	r.agent.passed(r.index, view, sequence, statuses, err)
 	return ok
 }
