@@ -29,6 +29,7 @@ func (s *server) routingAPI() error {
 		rest.Register(s.rest, rest.FloatingIPs(addresses, floatingip.View)),
 		rest.Register(s.rest, rest.PortForwardings(floatingip.Forwardings{})),
 		rest.Register(s.rest, rest.FloatingIPPools(floatingip.Pools)),
+		s.topologyAPI(routers),
 	)
 }
 

@@ -29,5 +29,12 @@ type AvailabilityZone struct {
 	Available bool   // an agent there may be given new work
 }
 
+// AutoTopology remembers the network and router that were made for a project at its asking. Its id is the project's.
+type AutoTopology struct {
+	Meta
+	NetworkID string `json:"network_id"`
+	RouterID  string `json:"router_id"`
+}
+
 // DefaultZone is the zone of agents that name none.
 const DefaultZone = "nova"

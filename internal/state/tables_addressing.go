@@ -54,6 +54,8 @@ var (
 	SegmentRangesByType = newIndex(SegmentRanges, func(s *model.SegmentRange) []string {
 		return []string{SegmentRangeKey(s.NetworkType, s.PhysicalNetwork)}
 	})
+
+	AutoTopologies = newTable[model.AutoTopology]("auto-topology")
 )
 
 // SegmentRangeKey identifies the ids that ranges of the type and physical network divide.

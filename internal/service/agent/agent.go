@@ -61,7 +61,9 @@ func (s *Rules) Connected(tx *state.Tx, host string, hello Hello) error {
 			}
 			continue
 		}
-		now := &model.Agent{Meta: model.Meta{ID: id}, Host: host, Role: role, AdminStateUp: true}
+		now := &model.Agent{
+			Meta: model.Meta{ID: id}, Host: host, Role: role, AdminStateUp: true, AvailabilityZone: model.DefaultZone,
+		}
 		if had {
 			now = old.Clone()
 		}

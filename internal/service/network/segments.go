@@ -109,12 +109,18 @@ func checkTransparency(n *model.Network) error {
 }
 
 // checkUse checks what the network refers to, old being the network as stored (nil: a new one): its QoS policy, and that
-// there is one default external network. The faults are those of qos.CheckUsable and DefaultExternalNetworkExists (409).
+// there is one default external network. The faults are those of qos.CheckChange and DefaultExternalNetworkExists (409).
+// A new network without a policy gets the default one of its project.
 func checkUse(r state.Reader, c *auth.Caller, old, n *model.Network) error {
-	if n.QoSPolicyID != "" && (old == nil || old.QoSPolicyID != n.QoSPolicyID) {
-		if err := qos.CheckUsable(r, c, n.QoSPolicyID); err != nil {
-			return err
-		}
+	before := ""
+	if old != nil {
+		before = old.QoSPolicyID
+	}
+	if err := qos.CheckChange(r, c, before, n.QoSPolicyID); err != nil {
+		return err
+	}
+	if old == nil && n.QoSPolicyID == "" {
+		n.QoSPolicyID = qos.Default(r, n.ProjectID)
 	}
 	if !n.IsDefault || !n.External {
 		return nil
