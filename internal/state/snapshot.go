@@ -78,6 +78,16 @@ func (tx *Tx) record(t anyTable, id string, obj any) {
 	tx.writes = append(tx.writes, write{table: t, id: id, obj: obj, old: old})
 }
 
+// changes appends what the transaction has changed, in order of first change.
+func (tx *Tx) changes(into []Change) []Change {
+	for _, w := range tx.writes {
+		if w.obj != nil || w.old != nil {
+			into = append(into, Change{Kind: w.table.Kind(), ID: w.id, Old: w.old, New: w.obj})
+		}
+	}
+	return into
+}
+
 // snapshot freezes the transaction into a state that further transactions can build on.
 func (tx *Tx) snapshot() *Snapshot {
 	s := &Snapshot{trees: make([]*part.Tree[any], len(tx.base.trees)), Revision: tx.base.Revision}

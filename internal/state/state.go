@@ -82,6 +82,10 @@ type Options struct {
 	Log    Log              // required
 	Logger *slog.Logger     // default: slog.Default()
 	Now    func() time.Time // default: time.Now; for tests
+	// Derive, if set, is called at the end of every transaction that has changed something, and may change more in it:
+	// what follows from the changes is then durable exactly if they are. An error fails the transaction. The writer
+	// calls it, one call at a time.
+	Derive func(tx *Tx, changes []Change) error
 	// Observe is told of every commit: how many functions it held, how long running them and appending took.
 	Observe func(functions int, ran, appended time.Duration)
 }
@@ -355,6 +359,9 @@ func (s *Store) commitSome(batch []*request) (n int, err error) {
 		}
 		tx := newTx(snap, now)
 		r.err = run(r.fn, tx)
+		if r.err == nil && len(tx.writes) > 0 && s.opts.Derive != nil {
+			r.err = run(func(tx *Tx) error { return s.opts.Derive(tx, tx.changes(nil)) }, tx)
+		}
 		if r.err == nil && len(tx.writes) > maxTxEntries {
 			r.err = ErrTooLarge
 		}
@@ -384,11 +391,7 @@ func (s *Store) commitSome(batch []*request) (n int, err error) {
 		}
 		size = grown
 		snap = tx.snapshot()
-		for _, w := range tx.writes {
-			if w.obj != nil || w.old != nil {
-				changes = append(changes, Change{Kind: w.table.Kind(), ID: w.id, Old: w.old, New: w.obj})
-			}
-		}
+		changes = tx.changes(changes)
 		n++
 	}
 	ran := time.Since(start)
