@@ -39,6 +39,7 @@ type host struct {
 	network  *sb.DhcpNetwork
 	hosts    []*sb.DhcpHost
 	part     *Part
+	dnsmasq  string // the program; empty: the real one
 
 	mu       sync.Mutex
 	view     *agent.View
@@ -100,7 +101,7 @@ func (h *host) start() {
 	h.t.Helper()
 	part, err := New(Options{
 		DataDir: h.data, Metrics: reconcile.NewMetrics(h.registry),
-		Logger: slog.New(slog.NewTextHandler(testWriter{h.t}, nil)),
+		Logger: slog.New(slog.NewTextHandler(testWriter{h.t}, nil)), Dnsmasq: h.dnsmasq,
 	})
 	if err != nil {
 		h.t.Fatal(err)

@@ -3,8 +3,11 @@
 // like any other port.
 //
 // Read in this order: convert.go turns documents into a wanted server, without touching the host; server.go makes one
-// server real, step by step, and repairs it; watch.go hears of changes that somebody else made; part.go, here, decides
-// which servers need work. log.go shows the exchanges of a port.
+// server real, step by step, and repairs it, with process.go for its dnsmasq, which is not started more often than starts.go
+// allows; watch.go hears of changes that somebody else made; part.go, here, decides which servers need work, and job.go
+// lets it be done. log.go shows the exchanges of a port.
+//
+// A server belongs to one goroutine at a time: to that of its job while one is under way, and to Reconcile otherwise.
 //
 // What one server consists of, all named after the network or its DHCP port:
 //
@@ -19,13 +22,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/neutrino-net/neutrino/internal/agent"
 	"github.com/neutrino-net/neutrino/internal/dataplane/dnsmasq"
@@ -37,8 +39,8 @@ import (
 // the agent's own pause between passes without a reason, so each of those looks at everything.
 const auditAfter = 20 * time.Second
 
-// atOnce bounds the servers that are worked on at the same time; each may be starting a process.
-const atOnce = 4
+// startTimeout is how long a dnsmasq may take to be ready; in practice it takes some milliseconds.
+const startTimeout = 5 * time.Second
 
 // Options are what a Part needs.
 type Options struct {
@@ -52,6 +54,8 @@ type Options struct {
 	Dnsmasq string
 	// User is whom dnsmasq becomes; empty: nobody.
 	User string
+	// StartTimeout is how long dnsmasq may take to be ready; 0: 5 s.
+	StartTimeout time.Duration
 }
 
 // Part implements agent.Part.
@@ -65,9 +69,16 @@ type Part struct {
 	servers map[string]*server
 	loaded  bool
 
-	mu    sync.Mutex
-	dirty map[string]bool    // networks of which an event came
-	ports map[string]portLog // for the handler of the log
+	// The jobs, see job.go. stop ends ctx, and with it those that are under way.
+	ctx   context.Context
+	stop  context.CancelFunc
+	jobs  sync.WaitGroup
+	slots chan struct{}
+
+	mu      sync.Mutex
+	changed func()             // asks for a pass; nil while nobody watches
+	dirty   map[string]bool    // networks of which an event came
+	ports   map[string]portLog // for the handler of the log
 }
 
 var _ agent.Part = (*Part)(nil)
@@ -84,13 +95,17 @@ func New(options Options) (*Part, error) {
 	if options.User == "" {
 		options.User = "nobody"
 	}
+	if options.StartTimeout == 0 {
+		options.StartTimeout = startTimeout
+	}
 	w, err := newWatcher()
 	if err != nil {
 		return nil, fmt.Errorf("dhcp: %w", err)
 	}
 	dir := filepath.Join(data, "dhcp")
+	ctx, stop := context.WithCancel(context.Background())
 	return &Part{
-		options: options, dir: dir, watcher: w,
+		options: options, dir: dir, watcher: w, ctx: ctx, stop: stop, slots: make(chan struct{}, atOnce),
 		// There is one server for a network, so it may speak with authority, see dnsmasq.Config.
 		config:  dnsmasq.Config{Dir: dir, User: options.User, Authoritative: true},
 		servers: map[string]*server{}, dirty: map[string]bool{}, ports: map[string]portLog{},
@@ -102,6 +117,8 @@ func (p *Part) Name() string { return "dhcp" }
 
 // Close gives all handles up. The servers go on: the next agent adopts them. Neither Reconcile nor Watch may be running.
 func (p *Part) Close() error {
+	p.stop()
+	p.jobs.Wait()
 	for _, s := range p.servers {
 		s.release()
 	}
@@ -109,44 +126,56 @@ func (p *Part) Close() error {
 	return p.watcher.close()
 }
 
-// Reconcile implements agent.Part.
+// Reconcile implements agent.Part. It returns when the work on each server is done, or takes too long to wait for.
 func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status, error) {
 	if err := p.load(); err != nil {
 		return nil, err
 	}
-	dirty := p.takeDirty()
 	groups := group(view)
-	work, failures := errgroup.Group{}, failures{}
-	work.SetLimit(atOnce)
-	for network, docs := range groups {
-		if !isID(network) {
-			continue // convert says so below
+	for network := range groups {
+		if isID(network) && p.servers[network] == nil { // of the others, statuses says what is wrong
+			p.servers[network] = p.newServer(network)
 		}
-		s := p.servers[network]
-		if s == nil {
-			s = &server{part: p, network: network, dir: filepath.Join(p.dir, network), log: p.options.Logger.With("network", network)}
-			p.servers[network] = s
-		}
-		if !s.docs.same(docs) {
-			s.docs, s.conversion = docs, convert(docs, p.config)
-		} else if s.err == nil && !dirty[network] && time.Since(s.audited) < auditAfter {
+	}
+	dirty := p.takeDirty()
+	var awaited []*job
+	for network, s := range p.servers {
+		s.want(groups[network])
+		if s.job.busy() {
+			if dirty[network] {
+				p.setDirty(network) // for the pass after the job
+			}
 			continue
 		}
-		work.Go(func() error { s.reconcile(ctx); return nil })
-	}
-	for network, s := range p.servers {
-		if groups[network] == nil {
-			work.Go(func() error { failures.add(s.remove()); return nil })
+		if s.todo || s.err != nil || dirty[network] || time.Since(s.audited) >= auditAfter {
+			// One that was slow the last time is not waited for again.
+			awaits := s.job == nil || !s.job.late
+			if s.begin(awaits); awaits {
+				awaited = append(awaited, s.job)
+			}
 		}
 	}
-	work.Wait() // the functions have no error of their own
+	for _, j := range awaited {
+		select {
+		case <-j.settled:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	for network, s := range p.servers {
-		if s.removed {
+		if s.collect(); groups[network] == nil && !s.job.busy() && s.removed {
 			delete(p.servers, network)
 		}
 	}
 	p.notePorts()
-	return p.statuses(groups), failures.join()
+	return p.statuses(groups)
+}
+
+func (p *Part) newServer(network string) *server {
+	return &server{
+		part: p, network: network, dir: filepath.Join(p.dir, network), log: p.options.Logger.With("network", network),
+		todo: true,
+	}
 }
 
 // load finds the servers that an earlier agent has left, by their directories.
@@ -168,7 +197,7 @@ func (p *Part) load() error {
 	}
 	for _, e := range entries {
 		if id := e.Name(); e.IsDir() && isID(id) {
-			p.servers[id] = &server{part: p, network: id, dir: filepath.Join(p.dir, id), log: p.options.Logger.With("network", id)}
+			p.servers[id] = p.newServer(id)
 		}
 	}
 	p.loaded = true
@@ -189,15 +218,21 @@ func (p *Part) setDirty(network string) {
 	p.dirty[network] = true
 }
 
-// statuses are those of all documents. A document is as good as its own content and the server that it is part of.
-func (p *Part) statuses(groups map[string]documents) []agent.Status {
+// statuses are those of all documents. A host's is about its own content; that of the network tells of the server, too.
+// What is wrong with a server that has no such document is in the error.
+func (p *Part) statuses(groups map[string]documents) ([]agent.Status, error) {
 	var out []agent.Status
+	told := map[string]bool{}
 	for network, docs := range groups {
-		reasons := convertedReasons(p.servers[network], docs, p.config)
-		for key := range docs {
+		s := p.servers[network]
+		reasons := convertedReasons(s, docs, p.config)
+		for key, d := range docs {
 			st := agent.Status{Key: key, State: sb.ObjectStatus_STATE_DONE, Reason: reasons[key]}
-			if s := p.servers[network]; st.Reason == "" && s != nil && s.err != nil {
-				st.Reason = s.err.Error()
+			if d.GetDhcpNetwork() != nil {
+				told[network] = true
+				if s != nil && s.shown != nil && st.Reason == "" {
+					st.Reason = s.shown.Error()
+				}
 			}
 			if st.Reason != "" {
 				st.State = sb.ObjectStatus_STATE_ERROR
@@ -205,7 +240,16 @@ func (p *Part) statuses(groups map[string]documents) []agent.Status {
 			out = append(out, st)
 		}
 	}
-	return out
+	var left []error
+	for _, network := range slices.Sorted(maps.Keys(p.servers)) {
+		if s := p.servers[network]; !told[network] && s.shown != nil {
+			left = append(left, fmt.Errorf("network %s: %w", network, s.shown))
+		}
+	}
+	if len(left) > 0 {
+		return out, &agent.Retry{Err: errors.Join(left...)}
+	}
+	return out, nil
 }
 
 // convertedReasons are those of the last conversion; a network whose id is unusable has no server and is converted here.
@@ -223,23 +267,6 @@ func (p *Part) drift(log *slog.Logger, kind, what string) {
 		p.options.Metrics.Drift(p.Name(), kind)
 	}
 }
-
-// failures collects errors of goroutines.
-type failures struct {
-	mu   sync.Mutex
-	errs []error
-}
-
-func (f *failures) add(err error) {
-	if err == nil {
-		return
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.errs = append(f.errs, err)
-}
-
-func (f *failures) join() error { return errors.Join(f.errs...) }
 
 // makeDir makes a directory that everybody may enter, whatever the umask is: dnsmasq reads it after it gave up root.
 func makeDir(dir string) error {

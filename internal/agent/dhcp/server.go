@@ -19,9 +19,6 @@ import (
 	"github.com/neutrino-net/neutrino/internal/dataplane/veth"
 )
 
-// reloadPause is the shortest time between two reloads of one dnsmasq: changes that come faster share a reload.
-const reloadPause = 20 * time.Millisecond
-
 // server is the DHCP server of one network, as wanted and as it was last seen.
 type server struct {
 	part    *Part
@@ -29,10 +26,16 @@ type server struct {
 	dir     string
 	log     *slog.Logger
 
+	// What is wanted, and what is told of it; only Reconcile uses these.
 	docs       documents
 	conversion conversion
+	todo       bool  // the documents are others than those that were last worked on
+	shown      error // as far as is known: of the last job
+	job        *job
 
-	// err is why the last pass failed; audited when the last one succeeded.
+	// The rest belongs to the job while one is under way.
+	//
+	// err is why the last job failed; audited when the last one succeeded.
 	err     error
 	audited time.Time
 	// applied is what a pass of ours has seen to be right: whatever differs from it afterwards is drift. It is nil while
@@ -42,25 +45,66 @@ type server struct {
 
 	ns      *netns.Handle
 	inode   uint64
+	watched bool // the namespace is, for changes inside
 	process *dnsmasq.Process
 	state   dnsmasq.State
 	loaded  time.Time // when it was last told to read its files
-	started time.Time
-	deaths  int // in a row, each right after the start
+	starts  starts
+	// startErr is why the last start failed, or nil.
+	startErr error
+	// down: no dnsmasq runs, and that is our own doing. owed is drift that a start will have repaired.
+	down  bool
+	owed  drift
+	alarm *time.Timer // for a start that has to wait
 }
 
-// reconcile makes the server as its documents want it, and keeps the error.
-func (s *server) reconcile(ctx context.Context) {
-	w, before := s.conversion.server, s.err
-	switch {
-	case w != nil:
-		s.err = s.ensure(ctx, w)
-	case s.conversion.broken:
-		s.err = nil // what runs goes on; the reasons say what is wrong
-	default:
-		s.err = s.remove()
-		s.removed = false // the documents are still there
+// drift is what somebody else had changed.
+type drift struct{ kind, what string }
+
+// errSlow is told while a job has not ended.
+var errSlow = errors.New("the DHCP server of the network takes long: it is still being worked on")
+
+// want takes the network's documents; nil: there are none any more.
+func (s *server) want(docs documents) {
+	if s.docs.same(docs) && (docs == nil) == (s.docs == nil) {
+		return
 	}
+	s.docs, s.conversion, s.todo = docs, convert(docs, s.part.config), true
+	if s.job.busy() {
+		s.shown = errSlow
+	}
+}
+
+// begin lets a job make the server as its documents want it now.
+func (s *server) begin(awaited bool) {
+	if s.todo {
+		s.shown = errSlow
+	}
+	s.todo, s.removed = false, false
+	c, gone := s.conversion, s.docs == nil
+	s.job = s.part.launch(awaited, func(ctx context.Context) { s.reconcile(ctx, c, gone) })
+}
+
+// collect takes over what the job has found out, if it has ended.
+func (s *server) collect() {
+	if s.job != nil && !s.job.busy() && !s.todo {
+		s.shown = s.err
+	}
+}
+
+// reconcile makes the server as the documents want it, and keeps the error.
+func (s *server) reconcile(ctx context.Context, c conversion, gone bool) {
+	before := s.err
+	s.err = guarded(func() error {
+		switch {
+		case !gone && c.server != nil:
+			return s.ensure(ctx, c.server)
+		case !gone && c.broken:
+			return nil // what runs goes on; the reasons say what is wrong
+		}
+		return s.remove()
+	})
+	s.removed = gone && s.err == nil
 	if s.err == nil {
 		s.audited = time.Now()
 	} else if before == nil || before.Error() != s.err.Error() { // it is tried again and again: said once
@@ -120,22 +164,35 @@ func (s *server) ensureNamespace(w *wanted, fresh bool) error {
 		h.Close()
 		return err
 	}
-	if s.ns != nil && s.inode == inode {
-		return h.Close()
+	if s.ns == nil || s.inode != inode {
+		if s.ns != nil {
+			s.drift("namespace", name+" was replaced")
+			s.part.watcher.dropNamespace(s.network)
+			s.ns.Close()
+		}
+		s.ns, s.inode, s.watched = h, inode, false
+	} else if err := h.Close(); err != nil {
+		return err
 	}
-	if s.ns != nil {
-		s.drift("namespace", name+" was replaced")
-		s.part.watcher.dropNamespace(s.network)
-		s.ns.Close()
+	return s.watchNamespace()
+}
+
+// watchNamespace prepares the namespace, and has it watched, once for each.
+func (s *server) watchNamespace() error {
+	if s.watched {
+		return nil
 	}
-	s.ns, s.inode = h, inode
-	if err := veth.LoopbackUp(h); err != nil {
+	if err := veth.LoopbackUp(s.ns); err != nil {
 		return err
 	}
 	if err := s.part.watcher.addNamesDir(); err != nil {
 		return err
 	}
-	return s.part.watcher.addNamespace(h, s.network)
+	if err := s.part.watcher.addNamespace(s.ns, s.network); err != nil {
+		return err
+	}
+	s.watched = true
+	return nil
 }
 
 // restoreNamespace gives the name back to the namespace that we, or the dnsmasq of an earlier agent, still hold; if there
@@ -255,172 +312,11 @@ func (s *server) ensureFiles(w *wanted) error {
 	return nil
 }
 
-// adopt takes hold of the dnsmasq that the state file names, if it is still that one.
-func (s *server) adopt() bool {
-	if s.process != nil {
-		return s.process.Alive()
-	}
-	state := dnsmasq.ReadState(s.dir)
-	p, err := dnsmasq.Open(state.PID, s.dir)
-	if err != nil {
-		return false
-	}
-	if !p.Is(state) {
-		p.Close()
-		return false
-	}
-	s.process, s.state = p, state
-	return true
-}
-
-// ensureProcess lets a dnsmasq run that has read the files; if possible the one that runs already.
-func (s *server) ensureProcess(ctx context.Context, w *wanted, index int) error {
-	reason, err := s.restartReason(w, index)
-	if err != nil {
-		return err
-	}
-	if reason != "" {
-		return s.restart(ctx, w, index, reason)
-	}
-	if err := s.part.watcher.addProcess(s.process, s.network); err != nil {
-		return err
-	}
-	if s.state.Loaded != w.files.ReloadHash() {
-		if err := s.reload(ctx, w); err != nil {
-			return err
-		}
-	}
-	if dnsmasq.ReadState(s.dir) != s.state {
-		return dnsmasq.WriteState(s.dir, s.state)
-	}
-	return nil
-}
-
-// restartReason says why the running dnsmasq will not do, or "".
-func (s *server) restartReason(w *wanted, index int) (string, error) {
-	if !s.adopt() {
-		s.drift("process", "dnsmasq had ended")
-		return "it does not run", s.mayStart()
-	}
-	switch {
-	case s.process.Namespace != s.inode:
-		return "it is in another namespace", nil
-	case s.state.Interface != index:
-		return "the device is another", nil
-	case s.state.Conf != w.files.ConfHash():
-		return "its configuration has changed", nil
-	}
-	// dnsmasq goes on writing into files that were removed; only a new one sees the new files.
-	for _, name := range []string{dnsmasq.LeasesFile, dnsmasq.LogFile} {
-		if _, err := os.Stat(filepath.Join(s.dir, name)); errors.Is(err, os.ErrNotExist) {
-			s.drift("file", name)
-			return "the file " + name + " was removed", nil
-		}
-	}
-	if s.state.Loaded == w.files.ReloadHash() {
-		return "", nil
-	}
-	_, stale, err := s.leases(w)
-	if stale > 0 {
-		return "an address has a new owner", err
-	}
-	return "", err
-}
-
-// mayStart refuses to start a dnsmasq over and over that ends at once; with the error, the caller makes a pause.
-func (s *server) mayStart() error {
-	if age := time.Since(s.started); age > 5*time.Second {
-		s.deaths = 0
-	} else if s.deaths++; s.deaths > 3 {
-		return fmt.Errorf("dnsmasq has ended %d times, %v after its start", s.deaths, age.Round(time.Millisecond))
-	}
-	return nil
-}
-
-// leases reads the lease file without the leases of addresses that have a new owner.
-func (s *server) leases(w *wanted) (kept []byte, stale int, err error) {
-	text, err := os.ReadFile(filepath.Join(s.dir, dnsmasq.LeasesFile))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, 0, fmt.Errorf("reading the leases: %w", err)
-	}
-	kept, stale = dnsmasq.WithoutStaleLeases(text, w.config.Hosts)
-	return kept, stale, nil
-}
-
-// restart stops whatever runs with these files and starts a new dnsmasq.
-func (s *server) restart(ctx context.Context, w *wanted, index int, reason string) error {
-	if err := s.stop(); err != nil {
-		return err
-	}
-	kept, stale, err := s.leases(w)
-	if err != nil {
-		return err
-	}
-	if stale > 0 {
-		if err := dnsmasq.ReplaceFile(s.dir, dnsmasq.LeasesFile, kept); err != nil {
-			return err
-		}
-	}
-	begun := time.Now()
-	var p *dnsmasq.Process
-	err = netns.Do(s.ns, func() (err error) {
-		p, err = dnsmasq.Start(ctx, s.part.options.Dnsmasq, s.dir)
-		return err
-	})
-	if err != nil {
-		return err
-	}
-	s.process, s.loaded, s.started = p, time.Now(), time.Now()
-	s.state = dnsmasq.State{
-		PID: p.PID, StartTime: p.StartTime, Namespace: p.Namespace, Interface: index,
-		Conf: w.files.ConfHash(), Loaded: w.files.ReloadHash(),
-	}
-	s.log.Info("started dnsmasq", "pid", p.PID, "because", reason, "hosts", len(w.config.Hosts), "took", time.Since(begun))
-	if err := dnsmasq.WriteState(s.dir, s.state); err != nil {
-		return err
-	}
-	return s.part.watcher.addProcess(p, s.network)
-}
-
-// reload makes the running dnsmasq read the hosts again. The state is written after the signal: if we end between, the
-// next agent sends it once more.
-func (s *server) reload(ctx context.Context, w *wanted) error {
-	if wait := reloadPause - time.Since(s.loaded); wait > 0 {
-		pause := time.NewTimer(wait)
-		defer pause.Stop()
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	if err := s.process.Reload(); err != nil {
-		return err
-	}
-	s.loaded, s.state.Loaded = time.Now(), w.files.ReloadHash()
-	return nil
-}
-
-// stop ends the dnsmasq that we hold, and any other that runs with these files: one whose state file was lost.
-func (s *server) stop() error {
-	var errs []error
-	if s.process != nil {
-		s.part.watcher.dropProcess(s.network)
-		errs = append(errs, s.process.Stop())
-		s.process = nil
-	}
-	for _, p := range dnsmasq.Find(s.dir) {
-		errs = append(errs, p.Stop())
-	}
-	return errors.Join(errs...)
-}
-
 // remove takes the server off the host, from the inside to the outside; the directory, our mark, goes last.
 func (s *server) remove() error {
 	s.applied = nil
 	name := "qdhcp-" + s.network
 	if _, err := os.Stat(s.dir); errors.Is(err, os.ErrNotExist) && s.ns == nil {
-		s.removed = true
 		return nil // never made, or removed already
 	}
 	s.adopt()
@@ -443,7 +339,6 @@ func (s *server) remove() error {
 	if err := os.RemoveAll(s.dir); err != nil {
 		return fmt.Errorf("removing the files of a DHCP server: %w", err)
 	}
-	s.removed = true
 	s.log.Info("removed the DHCP server")
 	return nil
 }
@@ -473,6 +368,9 @@ func removeDevices(ns *netns.Handle, keep string) error {
 
 // release gives all handles up; what runs goes on.
 func (s *server) release() {
+	if s.alarm != nil {
+		s.alarm.Stop()
+	}
 	s.part.watcher.drop(s.network, s.dir)
 	if s.process != nil {
 		s.process.Close()
@@ -480,6 +378,6 @@ func (s *server) release() {
 	}
 	if s.ns != nil {
 		s.ns.Close()
-		s.ns = nil
+		s.ns, s.watched = nil, false
 	}
 }

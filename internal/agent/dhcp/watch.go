@@ -22,6 +22,8 @@ const logCheck = 5 * time.Second
 // Watch implements agent.Part: it hears of the end of a dnsmasq, of changes of devices and addresses in the namespaces,
 // of names of namespaces and of files. It also keeps the logs short.
 func (p *Part) Watch(ctx context.Context, changed func()) error {
+	p.setChanged(changed)
+	defer p.setChanged(nil)
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error {
 		return p.watcher.run(ctx, func(network string) {
@@ -44,6 +46,12 @@ func (p *Part) Watch(ctx context.Context, changed func()) error {
 	return g.Wait()
 }
 
+func (p *Part) setChanged(changed func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.changed = changed
+}
+
 func (p *Part) boundLogs() {
 	for _, dir := range p.watcher.dirs() {
 		if err := dnsmasq.BoundLog(dir); err != nil {
@@ -57,17 +65,21 @@ func (p *Part) boundLogs() {
 type watcher struct {
 	epoll, inotify, wake int
 
-	mu        sync.Mutex
-	sources   map[int32]source
-	processes map[string]int // network → pidfd
-	sockets   map[string]int // network → netlink socket
-	watches   map[int32]watchedDir
-	byDir     map[string]int32
+	mu         sync.Mutex
+	sources    map[int32]source
+	generation int32          // of the newest source
+	processes  map[string]int // network → pidfd
+	sockets    map[string]int // network → netlink socket
+	watches    map[int32]watchedDir
+	byDir      map[string]int32
 }
 
+// source is what a descriptor is about. Numbers of descriptors are given out again, and an event may have been on its way
+// when one was closed; so each source has a generation, which comes with the event.
 type source struct {
-	network string
-	process bool
+	network    string
+	process    bool
+	generation int32
 }
 
 // watchedDir belongs to one network, or (empty) is the directory of the names of namespaces.
@@ -91,7 +103,7 @@ func newWatcher() (*watcher, error) {
 	}
 	for _, fd := range []int{w.inotify, w.wake} {
 		if err == nil {
-			err = w.poll(fd)
+			err = w.poll(fd, source{})
 		}
 	}
 	if err != nil {
@@ -100,8 +112,16 @@ func newWatcher() (*watcher, error) {
 	return w, nil
 }
 
-func (w *watcher) poll(fd int) error {
-	return unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
+// poll has events of the descriptor told; the epoll keeps 64 bits of ours for it, of which Pad is the upper half.
+func (w *watcher) poll(fd int, src source) error {
+	w.generation++
+	src.generation = w.generation
+	event := &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd), Pad: src.generation}
+	if err := unix.EpollCtl(w.epoll, unix.EPOLL_CTL_ADD, fd, event); err != nil {
+		return err
+	}
+	w.sources[int32(fd)] = src
+	return nil
 }
 
 func (w *watcher) unpoll(fd int) {
@@ -136,10 +156,9 @@ func (w *watcher) addProcess(p *dnsmasq.Process, network string) error {
 		}
 		w.unpoll(fd)
 	}
-	if err := w.poll(p.FD()); err != nil {
+	if err := w.poll(p.FD(), source{network: network, process: true}); err != nil {
 		return fmt.Errorf("watch dnsmasq: %w", err)
 	}
-	w.sources[int32(p.FD())] = source{network: network, process: true}
 	w.processes[network] = p.FD()
 	return nil
 }
@@ -170,13 +189,12 @@ func (w *watcher) addNamespace(ns *netns.Handle, network string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err == nil {
-		err = w.poll(fd)
+		err = w.poll(fd, source{network: network})
 	}
 	if err != nil {
 		unix.Close(fd)
 		return fmt.Errorf("watch the namespace %s: %w", ns.Name(), err)
 	}
-	w.sources[int32(fd)] = source{network: network}
 	w.sockets[network] = fd
 	return nil
 }
@@ -272,7 +290,7 @@ func (w *watcher) run(ctx context.Context, changed func(network string)) error {
 		}
 		touched := map[string]bool{}
 		for _, e := range events[:n] {
-			w.handle(int(e.Fd), buffer, touched)
+			w.handle(e, buffer, touched)
 		}
 		for network := range touched {
 			changed(network)
@@ -280,17 +298,21 @@ func (w *watcher) run(ctx context.Context, changed func(network string)) error {
 	}
 }
 
-// handle empties the descriptor and notes the networks that it is about.
-func (w *watcher) handle(fd int, buffer []byte, touched map[string]bool) {
+// handle empties the descriptor of the event and notes the networks that it is about.
+func (w *watcher) handle(e unix.EpollEvent, buffer []byte, touched map[string]bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	fd := int(e.Fd)
+	src, known := w.sources[e.Fd]
+	if !known || src.generation != e.Pad {
+		return // dropped meanwhile
+	}
 	if fd == w.inotify {
 		w.readInotify(buffer, touched)
 		return
 	}
-	src, known := w.sources[int32(fd)]
-	if !known {
-		return // dropped meanwhile
+	if fd == w.wake {
+		return // the end, which run sees by its context
 	}
 	touched[src.network] = true
 	if src.process {

@@ -186,7 +186,8 @@ func (p *Process) Stop() error {
 
 // Start runs dnsmasq with the files of the directory, in the network namespace of the calling thread, which therefore
 // has to be locked. dnsmasq goes into the background by itself, in a session of its own, once it is ready; what it has
-// to complain of is in the error.
+// to complain of is in the error. One that is not ready when ctx ends is killed; what it may have left in the background,
+// Find finds.
 func Start(ctx context.Context, binary, dir string) (*Process, error) {
 	path, err := exec.LookPath(binary)
 	if err != nil {
@@ -199,7 +200,9 @@ func Start(ctx context.Context, binary, dir string) (*Process, error) {
 		cmd.Env = append(cmd.Env, "TZ="+zone) // the times in its log are local
 	}
 	cmd.WaitDelay = time.Second
-	if out, err := cmd.CombinedOutput(); err != nil {
+	if out, err := cmd.CombinedOutput(); ctx.Err() != nil {
+		return nil, fmt.Errorf("starting dnsmasq: it was not ready in time: %w", ctx.Err())
+	} else if err != nil {
 		return nil, fmt.Errorf("starting dnsmasq: %w: %s", err, strings.TrimSpace(string(out)))
 	}
 	text, err := os.ReadFile(filepath.Join(dir, PIDFile))
