@@ -17,10 +17,15 @@ import (
 // newServicesFixture has an API with logging, flavors, metering and local IPs, and the rules of the product.
 func newServicesFixture(t testing.TB) *fixture {
 	t.Helper()
-	f := newFixtureWith(t, realRules(t), withManagers)
+	rules := realRules(t)
+	ports := port.New(port.Options{})
+	ports.Follow(localip.Guard{})
+	ports.Follow(logging.Guard{})
+	rules.ports = ports
+	f := newFixtureWith(t, rules, withManagers)
 	err := errors.Join(
 		RegisterLogging(f.api), RegisterFlavors(f.api, flavor.Flavors{}), RegisterMetering(f.api),
-		RegisterLocalIPs(f.api, localip.Rules{Ports: port.New(port.Options{})}),
+		RegisterLocalIPs(f.api, localip.Rules{Ports: ports}),
 	)
 	if err != nil {
 		t.Fatal(err)
@@ -159,9 +164,7 @@ func TestLocalIPsHoldAnAddressAndPortsAnswerForIt(t *testing.T) {
 	if !ok || holder.DeviceOwner != "network:local_ip" || holder.FixedIPs[0].IP != netip.MustParseAddr("10.0.0.77") {
 		t.Fatalf("the port that holds it is %v", holder)
 	}
-	if localip.CheckPort(f.store.Read(), holder.ID) == nil {
-		t.Error("the port that holds it may be deleted")
-	}
+	f.fails(409, "ServicePortInUse", admin, "DELETE", "/v2.0/ports/"+holder.ID, "")
 	p := f.make(alice, "ports", `{"network_id":"`+id(n)+`"}`)
 	foreign := f.make(admin, "ports", `{"network_id":"`+id(n)+`","project_id":"c"}`)
 	url := "/v2.0/local_ips/" + id(l) + "/port_associations"
@@ -179,6 +182,9 @@ func TestLocalIPsHoldAnAddressAndPortsAnswerForIt(t *testing.T) {
 	f.must(200, alice, "GET", url+"/"+id(p), "")
 	f.fails(409, "LocalIPInUse", alice, "DELETE", "/v2.0/local-ips/"+id(l), "")
 	f.must(204, alice, "DELETE", url+"/"+id(p), "")
+	f.fails(404, "LocalIPAssociationNotFound", alice, "GET", url+"/"+id(p), "")
+	f.must(201, alice, "POST", url, body(p, ""))
+	f.must(204, alice, "DELETE", "/v2.0/ports/"+id(p), "")
 	f.fails(404, "LocalIPAssociationNotFound", alice, "GET", url+"/"+id(p), "")
 	f.must(204, alice, "DELETE", "/v2.0/local-ips/"+id(l), "")
 	if _, there := state.Ports.Get(f.store.Read(), holder.ID); there {

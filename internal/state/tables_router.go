@@ -7,6 +7,7 @@ var (
 	Routers          = newTable[model.Router]("router")
 	RoutersByProject = newIndex(Routers, func(r *model.Router) []string { return []string{r.ProjectID} })
 	RoutersByName    = newIndex(Routers, func(r *model.Router) []string { return optional(r.Name) })
+	RoutersByFlavor  = newIndex(Routers, func(r *model.Router) []string { return optional(r.FlavorID) })
 	RoutersByHost    = newIndex(Routers, func(r *model.Router) []string { return r.Hosts })
 	// RoutersByNetwork finds the routers that have their gateway on an external network.
 	RoutersByNetwork = newIndex(Routers, func(r *model.Router) []string {

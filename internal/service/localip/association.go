@@ -1,8 +1,6 @@
 package localip
 
 import (
-	"slices"
-
 	"github.com/neutrino-net/neutrino/internal/auth"
 	"github.com/neutrino-net/neutrino/internal/fault"
 	"github.com/neutrino-net/neutrino/internal/model"
@@ -67,11 +65,4 @@ func View(r state.Reader, a *model.LocalIPAssociation) *model.LocalIPAssociation
 		seen.Host = p.Binding.Host
 	}
 	return &seen
-}
-
-// Forget removes the associations of a port; the rules of ports call it when the port is deleted.
-func Forget(tx *state.Tx, portID string) {
-	for _, a := range slices.Collect(state.LocalIPAssociationsByPort.List(tx, portID)) {
-		state.LocalIPAssociations.Delete(tx, a.ID)
-	}
 }

@@ -145,12 +145,18 @@ func fixedIP(p *model.Port, wanted netip.Addr) (netip.Addr, error) {
 		"Specified Port %s does not have requested IP address: %s.", p.ID, wanted)
 }
 
-// CheckPort refuses that a port which holds the address of a local IP is deleted by itself: the fault is
-// ServicePortInUse (409).
-func CheckPort(r state.Reader, portID string) error {
-	if !state.LocalIPsByPort.Has(r, portID) {
-		return nil
+// Guard keeps the ports that hold addresses of local IPs; it is a port.Follower.
+type Guard struct{}
+
+// PortDeleted refuses that a port which holds the address of a local IP is deleted by itself: the fault is
+// ServicePortInUse (409). Of other ports it removes the associations.
+func (Guard) PortDeleted(tx *state.Tx, p *model.Port) error {
+	if state.LocalIPsByPort.Has(tx, p.ID) {
+		return fault.New(fault.Conflict, "ServicePortInUse",
+			"Port %s cannot be deleted directly via the port API: still referenced by Local IPs.", p.ID)
 	}
-	return fault.New(fault.Conflict, "ServicePortInUse",
-		"Port %s cannot be deleted directly via the port API: still referenced by Local IPs.", portID)
+	for _, a := range slices.Collect(state.LocalIPAssociationsByPort.List(tx, p.ID)) {
+		state.LocalIPAssociations.Delete(tx, a.ID)
+	}
+	return nil
 }

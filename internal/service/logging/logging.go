@@ -75,7 +75,16 @@ func (Rules) Delete(tx *state.Tx, _ *auth.Caller, l *model.Log) error {
 	return nil
 }
 
-// Forget removes the logs of a security group or of a port; the rules of both call it when one is deleted.
+// Guard removes the logs of ports that are deleted; it is a port.Follower.
+type Guard struct{}
+
+// PortDeleted removes the logs of the port.
+func (Guard) PortDeleted(tx *state.Tx, p *model.Port) error {
+	Forget(tx, p.ID)
+	return nil
+}
+
+// Forget removes the logs of a security group or of a port; the rules of security groups call it when one is deleted.
 func Forget(tx *state.Tx, id string) {
 	for _, l := range slices.Collect(state.LogsBySubject.List(tx, id)) {
 		state.Logs.Delete(tx, l.ID)

@@ -17,6 +17,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/fault"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/schema"
+	"github.com/neutrino-net/neutrino/internal/service/logging"
 	"github.com/neutrino-net/neutrino/internal/service/rbac"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
@@ -90,6 +91,7 @@ func (s *Groups) Delete(tx *state.Tx, c *auth.Caller, g *model.SecurityGroup) er
 	}
 	state.SecurityGroups.Delete(tx, g.ID)
 	rbac.Forget(tx, ObjectType, g.ID)
+	logging.Forget(tx, g.ID)
 	return nil
 }
 
