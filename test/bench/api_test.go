@@ -48,7 +48,7 @@ func portBody(network, name string) map[string]any {
 
 // BenchmarkPortCreateOneClient: budget p50 < 5 ms.
 func BenchmarkPortCreateOneClient(b *testing.B) {
-	s := cloud.Start(b)
+	s := cloud.Start(b, "--quota", "port=-1")
 	c := s.Client("admin")
 	network, _ := c.Network(b, "net", "10.0.0.0/8")
 	var took []time.Duration
@@ -84,7 +84,7 @@ func barePut(b *testing.B) float64 {
 
 // BenchmarkPortCreateEightClients: budget > 1,500 ports a second.
 func BenchmarkPortCreateEightClients(b *testing.B) {
-	s := cloud.Start(b)
+	s := cloud.Start(b, "--quota", "port=-1")
 	c := s.Client("admin")
 	network, _ := c.Network(b, "net", "10.0.0.0/8")
 	const clients = 8
@@ -125,7 +125,7 @@ func fill(b *testing.B, c *cloud.Client, network string, n int) {
 // BenchmarkTenThousandPorts: an empty server < 90 MiB and ready < 1.5 s; with 10,000 ports the list in full < 300 ms, one
 // found by name < 2 ms, restarted < 4 s.
 func BenchmarkTenThousandPorts(b *testing.B) {
-	s := cloud.Start(b)
+	s := cloud.Start(b, "--quota", "port=-1")
 	c := s.Client("admin")
 	network, _ := c.Network(b, "net", "10.0.0.0/8")
 	b.Run("empty", func(b *testing.B) {

@@ -66,9 +66,10 @@ type Server struct {
 	Southbound string
 	Ready      time.Duration // from start to the line that says it answers
 
-	t   testing.TB
-	cmd *exec.Cmd
-	log *os.File
+	t    testing.TB
+	more []string
+	cmd  *exec.Cmd
+	log  *os.File
 }
 
 // Start starts a server with an empty state; it is killed when the test ends. More are further arguments.
@@ -81,7 +82,8 @@ func Start(t testing.TB, more ...string) *Server {
 func StartIn(t testing.TB, dir string, more ...string) *Server {
 	t.Helper()
 	s := &Server{t: t, Dir: dir, API: freeAddress(t), Identity: freeAddress(t), Southbound: freeAddress(t)}
-	s.Restart(more...)
+	s.more = more
+	s.Restart()
 	t.Cleanup(func() {
 		s.Kill()
 		if t.Failed() {
@@ -92,15 +94,15 @@ func StartIn(t testing.TB, dir string, more ...string) *Server {
 	return s
 }
 
-// Restart starts the server on what it has on disk.
-func (s *Server) Restart(more ...string) {
+// Restart starts the server on what it has on disk, with the arguments of before.
+func (s *Server) Restart() {
 	s.t.Helper()
 	log, err := os.OpenFile(filepath.Join(s.Dir, "test.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer log.Close()
-	args := append([]string{"server", "--data", s.Dir, "--api", s.API, "--identity", s.Identity, "--southbound", s.Southbound}, more...)
+	args := append([]string{"server", "--data", s.Dir, "--api", s.API, "--identity", s.Identity, "--southbound", s.Southbound}, s.more...)
 	s.cmd = exec.Command(Binary(s.t), args...)
 	s.cmd.Stderr = log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -29,7 +29,7 @@ func rounds(t *testing.T) int {
 // TestKilledServerLosesNoAcknowledgedWrite kills the server at random moments while clients create, rename and delete
 // ports. After each restart what was acknowledged has to be there, and a bulk request has to be there whole or not at all.
 func TestKilledServerLosesNoAcknowledgedWrite(t *testing.T) {
-	s := cloud.Start(t)
+	s := cloud.Start(t, "--quota", "port=-1")
 	client := s.Client("admin")
 	network, _ := client.Network(t, "net", "10.0.0.0/16")
 	k := &killTest{network: network, names: map[string]string{}, groups: map[string]int{}}
