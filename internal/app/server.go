@@ -22,6 +22,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/lifecycle"
 	"github.com/neutrino-net/neutrino/internal/ml2/typedriver"
 	"github.com/neutrino-net/neutrino/internal/model"
+	"github.com/neutrino-net/neutrino/internal/nova"
 	"github.com/neutrino-net/neutrino/internal/pki"
 	"github.com/neutrino-net/neutrino/internal/policy"
 	"github.com/neutrino-net/neutrino/internal/rest"
@@ -60,6 +61,8 @@ type ServerOptions struct {
 	// LeaseDuration is how long DHCP leases run, in whole seconds; DNSDomain is that of networks without one.
 	LeaseDuration time.Duration
 	DNSDomain     string
+	// NovaURL is Nova's API, with the version, which is told of the ports of its servers; empty: nobody is told.
+	NovaURL string
 
 	Version string
 	Logger  *slog.Logger
@@ -73,7 +76,7 @@ func RunServer(ctx context.Context, opts ServerOptions) error {
 	defer stack.Close()
 	s := &server{ServerOptions: opts, stack: stack, registry: telemetry.NewRegistry(), started: time.Now()}
 	for _, start := range []func(context.Context) error{
-		s.openListeners, s.openState, s.makeRules, s.openIdentity, s.makeAPI, s.serve,
+		s.openListeners, s.openState, s.makeRules, s.openIdentity, s.openNova, s.makeAPI, s.serve,
 	} {
 		if err := start(ctx); err != nil {
 			return err
@@ -109,6 +112,8 @@ type server struct {
 	rest          *rest.API
 	sharing       *rbac.Rules
 	quotas        *quota.Service
+	// nova is nil where there is no Nova.
+	nova *nova.Notifier
 }
 
 func (s *server) openListeners(context.Context) error {
@@ -170,6 +175,7 @@ func (s *server) openState(ctx context.Context) error {
 	s.stack.Push("log", log.Close)
 	s.store, err = state.Open(ctx, state.Options{
 		Log: log, Logger: s.Logger, Observe: observeCommits(s.registry),
+		Derive: s.novaOutbox(),
 	})
 	if err != nil {
 		return err
@@ -299,6 +305,9 @@ func (s *server) makeAPI(ctx context.Context) error {
 func (s *server) serve(context.Context) error {
 	s.stack.Go("southbound", func(ctx context.Context) error { return s.hosts.Serve(ctx, s.southbound) })
 	s.stack.Go("scheduler", scheduler.New(scheduler.Options{Store: s.store, DHCP: s.dhcp, Logger: s.Logger}).Run)
+	if s.nova != nil {
+		s.stack.Go("nova", s.nova.Run)
+	}
 	s.stack.Go("identity API", serveHTTP(s.identity, s.identityAPI))
 	s.stack.Go("networking API", serveHTTP(s.api, s.rest.Handler()))
 	s.stack.Go("etcd", func(ctx context.Context) error {

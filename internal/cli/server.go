@@ -20,6 +20,10 @@ and demo). It prints one line when it answers.
 
 Hosts join at the address of --southbound with tokens that "neutrino token create HOST --data DIR" makes.
 
+With --nova-url, Nova is called with the token of a login at the Keystone that OS_AUTH_URL and the other usual variables of
+the environment name, or, if they name none, as the embedded user service. That user needs the role that Nova's policy asks
+for external events: service, or admin in older releases.
+
 With systemd's socket activation, the sockets named "api" and "identity" are used instead of opening new ones.`,
 		Args: cobra.NoArgs,
 	}
@@ -40,6 +44,7 @@ With systemd's socket activation, the sockets named "api" and "identity" are use
 	f.StringSliceVar(&opts.VLANRanges, "network-vlan-ranges", nil, "the physical networks that may carry VLANs, and the VLANs of networks made without one, as in physnet1:100:199")
 	f.DurationVar(&opts.LeaseDuration, "dhcp-lease-duration", 24*time.Hour, "how long DHCP leases run")
 	f.StringVar(&opts.DNSDomain, "dns-domain", "openstacklocal", "the domain that DHCP tells workloads of networks without one")
+	f.StringVar(&opts.NovaURL, "nova-url", "", "Nova's API, as in http://nova:8774/v2.1: it is told when ports of its servers are plugged, unplugged, changed and deleted")
 	f.IntVar(&opts.UnderlayMTU, "underlay-mtu", 1500, "the MTU between the hosts, in bytes")
 	_ = cmd.MarkFlagRequired("data")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
