@@ -23,6 +23,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/service/dhcp"
 	"github.com/neutrino-net/neutrino/internal/service/network"
 	"github.com/neutrino-net/neutrino/internal/service/port"
+	"github.com/neutrino-net/neutrino/internal/service/segment"
 	"github.com/neutrino-net/neutrino/internal/service/subnet"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
@@ -90,6 +91,7 @@ type World struct {
 	Store    *state.Store
 	Liveness *Liveness
 	Networks *network.Rules
+	Segments *segment.Rules
 	Subnets  subnet.Rules
 	Ports    *port.Rules
 	Agents   *agent.Rules
@@ -108,7 +110,7 @@ func New(t testing.TB, opts Options) *World {
 		t.Fatal(err)
 	}
 	t.Cleanup(store.Close)
-	w := &World{Store: store, Liveness: &Liveness{}, Networks: network.New(types)}
+	w := &World{Store: store, Liveness: &Liveness{}, Networks: network.New(types), Segments: segment.New(types)}
 	w.Ports = port.New(port.Options{Liveness: w.Liveness, Random: opts.Random})
 	w.Agents = agent.New(w.Liveness)
 	w.DHCP = dhcp.New(dhcp.Options{Ports: w.Ports, Liveness: w.Liveness})
