@@ -18,7 +18,7 @@ func TestFilters(t *testing.T) {
 	f.make(alice, "networks", `{}`)
 	f.must(200, alice, "PUT", "/v2.0/networks/"+n1+"/tags", `{"tags":["red","blue"]}`)
 	f.must(200, alice, "PUT", "/v2.0/networks/"+n2+"/tags", `{"tags":["red"]}`)
-	p1 := f.make(alice, "ports", `{"name":"p1","network_id":"`+n1+`","device_id":"vm1","fixed_ips":[{"subnet_id":"`+n1+`","ip_address":"10.0.0.5"}]}`)
+	f.make(alice, "ports", `{"name":"p1","network_id":"`+n1+`","device_id":"vm1","fixed_ips":[{"subnet_id":"`+n1+`","ip_address":"10.0.0.5"}]}`)
 	f.make(alice, "ports", `{"name":"p2","network_id":"`+n2+`","fixed_ips":[{"subnet_id":"`+n2+`","ip_address":"10.0.0.51"}]}`)
 	f.make(alice, "ports", `{"network_id":"`+n2+`"}`)
 	for _, test := range []struct{ plural, query, want string }{
@@ -53,7 +53,7 @@ func TestFilters(t *testing.T) {
 		{"ports", "device_id=&device_id=vm1", ",p1,p2"},
 		{"ports", "name=", ""},
 		{"ports", "name=p1", "p1"},
-		{"ports", "mac_address=" + p1["mac_address"].(string), ",p1,p2"},
+		{"ports", "mac_address=", ",p1,p2"},
 		{"ports", "fixed_ips=ip_address%3D10.0.0.5", "p1"},
 		{"ports", "fixed_ips=ip_address=10.0.0.5&fixed_ips=ip_address=10.0.0.51", "p1,p2"},
 		{"ports", "fixed_ips=ip_address=10.0.0.5&fixed_ips=subnet_id=" + n2, ""},
