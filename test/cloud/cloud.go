@@ -94,9 +94,12 @@ func StartIn(t testing.TB, dir string, more ...string) *Server {
 	return s
 }
 
-// Restart starts the server on what it has on disk, with the arguments of before.
-func (s *Server) Restart() {
+// Restart starts the server on what it has on disk, with the arguments of before or, where there are some, with these.
+func (s *Server) Restart(more ...string) {
 	s.t.Helper()
+	if len(more) > 0 {
+		s.more = more
+	}
 	log, err := os.OpenFile(filepath.Join(s.Dir, "test.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		s.t.Fatal(err)
