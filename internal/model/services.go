@@ -26,7 +26,8 @@ func (l *Log) Clone() *Log {
 	return &c
 }
 
-// LoggableResource is a type of resource whose packets can be logged. It is only shown, never stored; its id is the type.
+// LoggableResource is a type of resource whose packets can be logged. It is only shown, never stored; its id is the
+// type.
 type LoggableResource struct{ Meta }
 
 // Flavor is a choice of how a service is provided, for instance a router: users name the flavor, and its service

@@ -27,7 +27,10 @@ func RegisterQoS(a *API, policies Rules[model.QoSPolicy]) error {
 	}{
 		{model.QoSBandwidthLimit, state.QoSBandwidthLimitRules, schema.QoSBandwidthLimitRule, schema.QoSBandwidthLimitAlias},
 		{model.QoSDSCPMarking, state.QoSDSCPMarkingRules, schema.QoSDSCPMarkingRule, schema.QoSDSCPMarkingAlias},
-		{model.QoSMinimumBandwidth, state.QoSMinimumBandwidthRules, schema.QoSMinimumBandwidthRule, schema.QoSMinimumBandwidthAlias},
+		{
+			model.QoSMinimumBandwidth, state.QoSMinimumBandwidthRules,
+			schema.QoSMinimumBandwidthRule, schema.QoSMinimumBandwidthAlias,
+		},
 		{
 			model.QoSMinimumPacketRate, state.QoSMinimumPacketRateRules,
 			schema.QoSMinimumPacketRateRule, schema.QoSMinimumPacketRateAlias,
@@ -35,7 +38,8 @@ func RegisterQoS(a *API, policies Rules[model.QoSPolicy]) error {
 		{model.QoSPacketRateLimit, state.QoSPacketRateLimitRules, schema.QoSPacketRateLimitRule, nil},
 	} {
 		c := Collection[model.QoSRule]{
-			Resource: t.rule, Table: t.table.Table, Rules: qos.Rules{Type: t.name, Table: t.table}, Clone: (*model.QoSRule).Clone,
+			Resource: t.rule, Table: t.table.Table, Clone: (*model.QoSRule).Clone,
+			Rules: qos.Rules{Type: t.name, Table: t.table},
 			Under: &Under[model.QoSRule]{
 				ParentID: func(q *model.QoSRule) *string { return &q.PolicyID }, Index: t.table.ByPolicy,
 			},

@@ -69,7 +69,8 @@ func flavorProfiles() []Action[model.Flavor] {
 	answer := func(id string) any { return map[string]any{"service_profile": map[string]string{"id": id}} }
 	return []Action[model.Flavor]{
 		{
-			Name: "service_profiles", Method: http.MethodPost, Policy: "create_flavor_service_profile", Status: http.StatusCreated,
+			Name: "service_profiles", Method: http.MethodPost, Policy: "create_flavor_service_profile",
+			Status: http.StatusCreated,
 			Do: func(tx *state.Tx, _ *auth.Caller, f *model.Flavor, in Input) (any, error) {
 				body, ok := in.Body["service_profile"].(map[string]any)
 				if !ok {

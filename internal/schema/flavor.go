@@ -5,10 +5,10 @@ import "github.com/neutrino-net/neutrino/internal/model"
 // maxProfiles is the most service profiles that a flavor may have.
 const maxProfiles = 64
 
-// ServiceTypes are the services that flavors can be of, in the words of the API.
+// serviceTypes are the services that flavors can be of, in the words of the API.
 var serviceTypes = []string{
-	"CORE", "L3_ROUTER_NAT", "METERING", "QOS", "FLAVORS", "LOGGING", "LOCAL_IP", "PORTFORWARDING", "CONNTRACKHELPER", "NDPPROXY",
-	"FIREWALL", "VPN", "LOADBALANCER", "LOADBALANCERV2", "DUMMY",
+	"CORE", "L3_ROUTER_NAT", "METERING", "QOS", "FLAVORS", "LOGGING", "LOCAL_IP", "PORTFORWARDING", "CONNTRACKHELPER",
+	"NDPPROXY", "FIREWALL", "VPN", "LOADBALANCER", "LOADBALANCERV2", "DUMMY",
 }
 
 // Flavor declares the flavors of services.

@@ -194,7 +194,9 @@ func ruleTypeDrivers(q *model.QoSRuleSupport) any {
 	}
 	parameters := make([]map[string]any, len(q.Parameters))
 	for i, p := range q.Parameters {
-		m := map[string]any{"parameter_name": p.Name, "parameter_type": "range", "parameter_values": any(bounds{p.Least, p.Most})}
+		m := map[string]any{
+			"parameter_name": p.Name, "parameter_type": "range", "parameter_values": bounds{p.Least, p.Most},
+		}
 		if p.Values != nil {
 			m["parameter_type"], m["parameter_values"] = "choices", p.Values
 		}

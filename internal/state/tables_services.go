@@ -16,10 +16,14 @@ var (
 	ServiceProfiles  = newTable[model.ServiceProfile]("service-profile")
 
 	MeteringLabels          = newTable[model.MeteringLabel]("metering-label")
-	MeteringLabelsByProject = newIndex(MeteringLabels, func(m *model.MeteringLabel) []string { return []string{m.ProjectID} })
-	MeteringRules           = newTable[model.MeteringRule]("metering-label-rule")
-	MeteringRulesByProject  = newIndex(MeteringRules, func(m *model.MeteringRule) []string { return []string{m.ProjectID} })
-	MeteringRulesByLabel    = newIndex(MeteringRules, func(m *model.MeteringRule) []string { return []string{m.LabelID} })
+	MeteringLabelsByProject = newIndex(MeteringLabels, func(m *model.MeteringLabel) []string {
+		return []string{m.ProjectID}
+	})
+	MeteringRules          = newTable[model.MeteringRule]("metering-label-rule")
+	MeteringRulesByProject = newIndex(MeteringRules, func(m *model.MeteringRule) []string {
+		return []string{m.ProjectID}
+	})
+	MeteringRulesByLabel = newIndex(MeteringRules, func(m *model.MeteringRule) []string { return []string{m.LabelID} })
 
 	LocalIPs          = newTable[model.LocalIP]("local-ip")
 	LocalIPsByProject = newIndex(LocalIPs, func(l *model.LocalIP) []string { return []string{l.ProjectID} })

@@ -36,8 +36,8 @@ func Providers() []*model.ServiceProvider {
 }
 
 // ProviderOf returns the provider to which a service profile of the flavor leads. The faults are those of choosing a
-// flavor: FlavorNotFound (404), FlavorDisabled and ServiceProfileDisabled (503), FlavorServiceProfileBindingNotFound and
-// ServiceProfileDriverNotFound (404).
+// flavor: FlavorNotFound, FlavorServiceProfileBindingNotFound and ServiceProfileDriverNotFound (404), FlavorDisabled and
+// ServiceProfileDisabled (503).
 func ProviderOf(r state.Reader, flavorID string) (*model.ServiceProvider, error) {
 	f, ok := state.Flavors.Get(r, flavorID)
 	switch {

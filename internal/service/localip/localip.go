@@ -109,7 +109,8 @@ func (s Rules) makePort(tx *state.Tx, c *auth.Caller, l *model.LocalIP) (*model.
 	if err := s.Ports.Create(tx, auth.System, p, given); err != nil {
 		return nil, err
 	}
-	if i := slices.IndexFunc(p.FixedIPs, func(f model.FixedIP) bool { return f.IP.Is4() }); i >= 0 && !l.Address.IsValid() {
+	i := slices.IndexFunc(p.FixedIPs, func(f model.FixedIP) bool { return f.IP.Is4() })
+	if i >= 0 && !l.Address.IsValid() {
 		l.Address = p.FixedIPs[i].IP
 	}
 	return p, nil

@@ -43,8 +43,8 @@ func (Labels) Delete(tx *state.Tx, _ *auth.Caller, l *model.MeteringLabel) error
 // Rules are the rules of what belongs to a label. The zero value is ready.
 type Rules struct{}
 
-// Create stores the rule, which belongs to the project of its label. A label that is none of the caller's does not exist
-// for it: the fault is MeteringLabelNotFound (404).
+// Create stores the rule, which belongs to the project of its label. A label that is none of the caller's does not
+// exist for it: the fault is MeteringLabelNotFound (404).
 func (Rules) Create(tx *state.Tx, c *auth.Caller, m *model.MeteringRule, _ schema.Given) error {
 	label, ok := state.MeteringLabels.Get(tx, m.LabelID)
 	if !ok || !c.Admin() && label.ProjectID != c.ProjectID {

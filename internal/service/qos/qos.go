@@ -93,7 +93,8 @@ func (s *Policies) Create(tx *state.Tx, _ *auth.Caller, q *model.QoSPolicy, _ sc
 	return nil
 }
 
-// Update stores the policy. One that others use cannot be taken away from them: the fault is InvalidSharedSetting (409).
+// Update stores the policy. One that others use cannot be taken away from them: the fault is InvalidSharedSetting
+// (409).
 func (s *Policies) Update(tx *state.Tx, _ *auth.Caller, old, q *model.QoSPolicy, _ schema.Given) error {
 	if err := onlyDefault(tx, q); err != nil {
 		return err
@@ -160,8 +161,8 @@ func CheckUsable(r state.Reader, c *auth.Caller, policyID string) error {
 	return nil
 }
 
-// CheckChange says whether the caller may give something that has the policy old the policy wanted; either may be empty.
-// A policy that somebody else has given it, and that is none of the caller's, cannot be taken away: the fault is
+// CheckChange says whether the caller may give something that has the policy old the policy wanted; either may be
+// empty. A policy that somebody else has given it, and that is none of the caller's, cannot be taken away: the fault is
 // PolicyRemoveAuthorizationError (403). It would be a way around a limit that an administrator has set.
 func CheckChange(r state.Reader, c *auth.Caller, old, wanted string) error {
 	if old == wanted {

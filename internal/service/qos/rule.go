@@ -8,8 +8,8 @@ import (
 	"github.com/neutrino-net/neutrino/internal/state"
 )
 
-// Rules are the rules of one type of rule in a policy. A policy has at most one rule of each type and direction, so that
-// their number needs no other bound.
+// Rules are the rules of one type of rule in a policy. A policy has at most one rule of each type and direction, so
+// that their number needs no other bound.
 type Rules struct {
 	Type  model.QoSRuleType
 	Table state.QoSRules
