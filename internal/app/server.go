@@ -298,6 +298,8 @@ func (s *server) makeAPI(ctx context.Context) error {
 		s.routingAPI(),
 		s.addressingAPI(ctx),
 		s.securityAPI(),
+		s.qosAPI(),
+		s.servicesAPI(),
 		s.coreAPI(),
 	)
 }
