@@ -67,12 +67,9 @@ func Subnets(rules Rules[model.Subnet]) Collection[model.Subnet] {
 		},
 		Fields: func(r state.Reader, c *auth.Caller) func(*model.Subnet, string) (string, bool) {
 			fields := networkFields(r, c)
-			return func(s *model.Subnet, name string) (string, bool) {
-				if name == "router:external" {
-					name = "network:router:external"
-				}
-				return fields(s.NetworkID, name)
-			}
+			// The rule external_network asks for router:external, which subnets have not: those of an external network are
+			// for its owner, and for those whom the network is shared with.
+			return func(s *model.Subnet, name string) (string, bool) { return fields(s.NetworkID, name) }
 		},
 		Parent: func(s *model.Subnet) (string, string) { return schema.Network.Plural, s.NetworkID },
 	}
