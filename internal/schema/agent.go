@@ -10,6 +10,7 @@ import (
 var roleNames = map[model.Role]struct{ agentType, binary, topic string }{
 	model.RoleL2:   {"Linux bridge agent", "neutron-linuxbridge-agent", "N/A"},
 	model.RoleDHCP: {"DHCP agent", "neutron-dhcp-agent", "dhcp_agent"},
+	model.RoleL3:   {"L3 agent", "neutron-l3-agent", "l3_agent"},
 }
 
 // Agent declares the agents of the API: one for each role of a host.

@@ -46,7 +46,7 @@ func portStandard() []*Attribute[model.Port] {
 var portAddresses = []*Attribute[model.Port]{
 	attribute("network_id", Post|shows, id(), func(p *model.Port) *string { return &p.NetworkID },
 		required, help("The network it is a port of.")),
-	attribute("mac_address", Post|Put|shows, nullable(mac()), func(p *model.Port) *string { return &p.MAC },
+	attribute("mac_address", Post|Put|shows, nullEmpty(mac()), func(p *model.Port) *string { return &p.MAC },
 		enforced, help("Its MAC address; null or not given: one is made.")),
 	attribute("fixed_ips", Post|Put, fixedIPs(), func(p *model.Port) *[]model.FixedIP { return &p.FixedIPs },
 		enforced, fields("subnet_id", "ip_address"),

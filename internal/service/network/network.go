@@ -20,7 +20,6 @@ import (
 	"github.com/neutrino-net/neutrino/internal/ml2/typedriver"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/schema"
-	"github.com/neutrino-net/neutrino/internal/service/qos"
 	"github.com/neutrino-net/neutrino/internal/service/rbac"
 	"github.com/neutrino-net/neutrino/internal/service/segment"
 	"github.com/neutrino-net/neutrino/internal/state"
@@ -49,9 +48,6 @@ func (s *Rules) Create(tx *state.Tx, c *auth.Caller, n *model.Network, given sch
 	}
 	if err := checkZones(tx, n.AvailabilityZoneHints); err != nil {
 		return err
-	}
-	if !given.Has("qos_policy_id") {
-		n.QoSPolicyID = qos.Default(tx, n.ProjectID)
 	}
 	if err := checkUse(tx, c, nil, n); err != nil {
 		return err
