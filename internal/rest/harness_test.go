@@ -26,6 +26,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/service/port"
 	"github.com/neutrino-net/neutrino/internal/service/rbac"
 	"github.com/neutrino-net/neutrino/internal/service/subnet"
+	"github.com/neutrino-net/neutrino/internal/service/trunk"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
 
@@ -225,13 +226,24 @@ func newFixtureWith(t testing.TB, rulesFor ruleSet, change ...func(*Options)) *f
 	}
 	err = errors.Join(
 		Register(f.api, Networks(rulesFor.networks)), Register(f.api, Subnets(rulesFor.subnets)),
-		Register(f.api, Ports(rulesFor.ports)), Register(f.api, Agents(rulesFor.agents, decorate)),
+		Register(f.api, portsWith(rulesFor.ports)), Register(f.api, Agents(rulesFor.agents, decorate)),
+		Register(f.api, Trunks(trunk.Rules{})),
 	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	f.handler = f.api.Handler()
 	return f
+}
+
+// portsWith is the collection of ports, with bindings where the rules know them.
+func portsWith(rules Rules[model.Port]) Collection[model.Port] {
+	c := Ports(rules)
+	if full, ok := rules.(*port.Rules); ok {
+		c.For = full.View
+		c.Actions = BindingActions(full)
+	}
+	return c
 }
 
 // response is an answer with its body decoded.

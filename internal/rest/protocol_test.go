@@ -28,7 +28,7 @@ func TestDocumentsThatClientsDiscover(t *testing.T) {
 	for _, path := range []string{"/v2.0", "/v2.0/"} {
 		resources := f.must(200, alice, "GET", path, "").body["resources"].([]any)
 		first := resources[0].(map[string]any)
-		if len(resources) != 4 || first["name"] != "network" || first["collection"] != "networks" {
+		if len(resources) != 5 || first["name"] != "network" || first["collection"] != "networks" {
 			t.Errorf("%s shows %v", path, resources)
 		}
 	}
