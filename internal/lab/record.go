@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,6 +35,8 @@ type Options struct {
 	RunDir string
 	// Binary is the neutrino program that the hosts run; this very program when empty.
 	Binary string
+	// APIPort and IdentityPort are the ports of the machine's loopback that are tried first; the usual ones when 0.
+	APIPort, IdentityPort int
 	// Progress is told, in one line each, what is being done; nil tells nobody.
 	Progress func(line string)
 }
@@ -42,12 +45,14 @@ type Options struct {
 // those that change something wait for each other.
 type Lab struct {
 	name, dir, run, binary string
+	apiPort, identityPort  int
 	progress               func(string)
 }
 
 // New returns the lab of that name without touching anything.
 func New(o Options) (*Lab, error) {
 	l := &Lab{name: o.Name, dir: o.Dir, run: o.RunDir, binary: o.Binary, progress: o.Progress}
+	l.apiPort, l.identityPort = cmp.Or(o.APIPort, apiPort), cmp.Or(o.IdentityPort, identityPort)
 	for _, d := range []struct {
 		to    *string
 		value string

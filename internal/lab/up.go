@@ -172,12 +172,12 @@ func (l *Lab) endOutdated(ctx context.Context, record *Record) error {
 // startServer starts the server with sockets of the machine's own loopback, so that the API is reachable from outside
 // the lab while the server itself lives in a host.
 func (l *Lab) startServer(ctx context.Context, record *Record, spec Spec) error {
-	api, err := l.listen(ctx, "networking API", record.API, apiPort)
+	api, err := l.listen(ctx, "networking API", record.API, l.apiPort)
 	if err != nil {
 		return err
 	}
 	defer api.Close()
-	identity, err := l.listen(ctx, "identity API", record.Identity, identityPort)
+	identity, err := l.listen(ctx, "identity API", record.Identity, l.identityPort)
 	if err != nil {
 		return err
 	}

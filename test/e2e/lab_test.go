@@ -47,6 +47,8 @@ func start(t testing.TB) *world {
 	dir := t.TempDir()
 	l, err := lab.New(lab.Options{
 		Name: fmt.Sprintf("t%d", os.Getpid()), Dir: filepath.Join(dir, "var"), RunDir: filepath.Join(dir, "run"), Binary: cloud.Binary(t),
+		// A server that is killed and started again needs its ports back; those of other tests' labs are elsewhere.
+		APIPort: 29696, IdentityPort: 25000,
 	})
 	if err != nil {
 		t.Fatal(err)
