@@ -68,7 +68,11 @@ func peerRoutes(r state.Reader, s *model.Subnet, oldGateway netip.Addr, gone net
 	if gone.IsValid() {
 		drop(model.HostRoute{Destination: gone, NextHop: s.GatewayIP})
 	}
-	for peer := range state.SubnetsByNetwork.List(r, s.NetworkID) {
+	// In the order of their blocks, so that the same subnets have the same routes.
+	peers := slices.SortedFunc(state.SubnetsByNetwork.List(r, s.NetworkID), func(a, b *model.Subnet) int {
+		return a.CIDR.Compare(b.CIDR)
+	})
+	for _, peer := range peers {
 		if peer.ID == s.ID || peer.SegmentID == s.SegmentID || peer.IPVersion != s.IPVersion {
 			continue
 		}
