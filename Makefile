@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: build lab test bench soak lint fmt proto clean help
+.PHONY: build lab test conformance bench soak lint fmt proto clean help
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -30,6 +30,11 @@ test: ## all tests (root; installs what they need)
 	$(GO) vet ./...
 	NEUTRINO_BIN=$(CURDIR)/bin/neutrino $(GO) test $(TEST_FLAGS) ./... || { echo "make test: FAILED"; exit 1; }
 	@echo "make test: all tests passed"
+
+conformance: ## Tempest's own tests of the networking API, all of them (root; installs Tempest; takes some minutes)
+	@tools/require conformance
+	@$(MAKE) --no-print-directory build
+	NEUTRINO_BIN=$(CURDIR)/bin/neutrino NEUTRINO_TEMPEST=1 $(GO) test -count 1 -timeout 60m -v ./test/conformance/...
 
 bench: ## the benchmarks: each one prints what it measured, and fails when it does not keep its bound (root)
 	@tools/require test
@@ -62,4 +67,4 @@ clean: ## remove what was built
 	rm -rf bin .cache
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
