@@ -836,7 +836,7 @@ func (x *Batch) GetFull() bool {
 }
 
 // Document is one thing that the host has to do. Its key is "<kind>/<id>" with the kind of its body: segment, port,
-// neighbour, dhcp-network, dhcp-host.
+// neighbour, dhcp-network, dhcp-host, security-group, set-member, router, floating-ip, port-forwarding.
 type Document struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -849,6 +849,11 @@ type Document struct {
 	//	*Document_Neighbour
 	//	*Document_DhcpNetwork
 	//	*Document_DhcpHost
+	//	*Document_SecurityGroup
+	//	*Document_SetMember
+	//	*Document_Router
+	//	*Document_FloatingIp
+	//	*Document_PortForwarding
 	Body          isDocument_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -950,6 +955,51 @@ func (x *Document) GetDhcpHost() *DhcpHost {
 	return nil
 }
 
+func (x *Document) GetSecurityGroup() *SecurityGroup {
+	if x != nil {
+		if x, ok := x.Body.(*Document_SecurityGroup); ok {
+			return x.SecurityGroup
+		}
+	}
+	return nil
+}
+
+func (x *Document) GetSetMember() *SetMember {
+	if x != nil {
+		if x, ok := x.Body.(*Document_SetMember); ok {
+			return x.SetMember
+		}
+	}
+	return nil
+}
+
+func (x *Document) GetRouter() *Router {
+	if x != nil {
+		if x, ok := x.Body.(*Document_Router); ok {
+			return x.Router
+		}
+	}
+	return nil
+}
+
+func (x *Document) GetFloatingIp() *FloatingIp {
+	if x != nil {
+		if x, ok := x.Body.(*Document_FloatingIp); ok {
+			return x.FloatingIp
+		}
+	}
+	return nil
+}
+
+func (x *Document) GetPortForwarding() *PortForwarding {
+	if x != nil {
+		if x, ok := x.Body.(*Document_PortForwarding); ok {
+			return x.PortForwarding
+		}
+	}
+	return nil
+}
+
 type isDocument_Body interface {
 	isDocument_Body()
 }
@@ -974,6 +1024,26 @@ type Document_DhcpHost struct {
 	DhcpHost *DhcpHost `protobuf:"bytes,7,opt,name=dhcp_host,json=dhcpHost,proto3,oneof"`
 }
 
+type Document_SecurityGroup struct {
+	SecurityGroup *SecurityGroup `protobuf:"bytes,8,opt,name=security_group,json=securityGroup,proto3,oneof"`
+}
+
+type Document_SetMember struct {
+	SetMember *SetMember `protobuf:"bytes,9,opt,name=set_member,json=setMember,proto3,oneof"`
+}
+
+type Document_Router struct {
+	Router *Router `protobuf:"bytes,10,opt,name=router,proto3,oneof"`
+}
+
+type Document_FloatingIp struct {
+	FloatingIp *FloatingIp `protobuf:"bytes,11,opt,name=floating_ip,json=floatingIp,proto3,oneof"`
+}
+
+type Document_PortForwarding struct {
+	PortForwarding *PortForwarding `protobuf:"bytes,12,opt,name=port_forwarding,json=portForwarding,proto3,oneof"`
+}
+
 func (*Document_Segment) isDocument_Body() {}
 
 func (*Document_Port) isDocument_Body() {}
@@ -983,6 +1053,16 @@ func (*Document_Neighbour) isDocument_Body() {}
 func (*Document_DhcpNetwork) isDocument_Body() {}
 
 func (*Document_DhcpHost) isDocument_Body() {}
+
+func (*Document_SecurityGroup) isDocument_Body() {}
+
+func (*Document_SetMember) isDocument_Body() {}
+
+func (*Document_Router) isDocument_Body() {}
+
+func (*Document_FloatingIp) isDocument_Body() {}
+
+func (*Document_PortForwarding) isDocument_Body() {}
 
 // Segment: the network has a port on this host and is reached through this segment. Key: segment/<network id>.
 type Segment struct {
@@ -1075,8 +1155,13 @@ type Port struct {
 	DeviceOwner  string                 `protobuf:"bytes,9,opt,name=device_owner,json=deviceOwner,proto3" json:"device_owner,omitempty"`
 	// binding_generation grows each time the port is bound: a port that comes back to the host is reported anew.
 	BindingGeneration int64 `protobuf:"varint,10,opt,name=binding_generation,json=bindingGeneration,proto3" json:"binding_generation,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// port_security: the port sends only from its own addresses and the pairs, and its security groups are enforced. Ports
+	// without it, and those of the network's own services (device owners network:…), pass everything.
+	PortSecurity   bool           `protobuf:"varint,11,opt,name=port_security,json=portSecurity,proto3" json:"port_security,omitempty"`
+	SecurityGroups []string       `protobuf:"bytes,12,rep,name=security_groups,json=securityGroups,proto3" json:"security_groups,omitempty"` // ids, sorted; there is a SecurityGroup document for each
+	AddressPairs   []*AddressPair `protobuf:"bytes,13,rep,name=address_pairs,json=addressPairs,proto3" json:"address_pairs,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *Port) Reset() {
@@ -1179,6 +1264,821 @@ func (x *Port) GetBindingGeneration() int64 {
 	return 0
 }
 
+func (x *Port) GetPortSecurity() bool {
+	if x != nil {
+		return x.PortSecurity
+	}
+	return false
+}
+
+func (x *Port) GetSecurityGroups() []string {
+	if x != nil {
+		return x.SecurityGroups
+	}
+	return nil
+}
+
+func (x *Port) GetAddressPairs() []*AddressPair {
+	if x != nil {
+		return x.AddressPairs
+	}
+	return nil
+}
+
+// AddressPair is an address that a port may use besides its own.
+type AddressPair struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Mac           string                 `protobuf:"bytes,1,opt,name=mac,proto3" json:"mac,omitempty"`
+	Prefix        string                 `protobuf:"bytes,2,opt,name=prefix,proto3" json:"prefix,omitempty"` // as in 10.0.0.0/24; a single address has the full length
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddressPair) Reset() {
+	*x = AddressPair{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddressPair) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddressPair) ProtoMessage() {}
+
+func (x *AddressPair) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddressPair.ProtoReflect.Descriptor instead.
+func (*AddressPair) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *AddressPair) GetMac() string {
+	if x != nil {
+		return x.Mac
+	}
+	return ""
+}
+
+func (x *AddressPair) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+// SecurityGroup: a port on this host has the group. Key: security-group/<security group id>.
+type SecurityGroup struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	GroupId       string                 `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	Stateful      bool                   `protobuf:"varint,2,opt,name=stateful,proto3" json:"stateful,omitempty"`
+	Rules         []*SecurityGroupRule   `protobuf:"bytes,3,rep,name=rules,proto3" json:"rules,omitempty"` // sorted by id
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecurityGroup) Reset() {
+	*x = SecurityGroup{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecurityGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecurityGroup) ProtoMessage() {}
+
+func (x *SecurityGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecurityGroup.ProtoReflect.Descriptor instead.
+func (*SecurityGroup) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *SecurityGroup) GetGroupId() string {
+	if x != nil {
+		return x.GroupId
+	}
+	return ""
+}
+
+func (x *SecurityGroup) GetStateful() bool {
+	if x != nil {
+		return x.Stateful
+	}
+	return false
+}
+
+func (x *SecurityGroup) GetRules() []*SecurityGroupRule {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+// SecurityGroupRule allows a kind of traffic; fields that are not set match everything.
+type SecurityGroupRule struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	RuleId    string                 `protobuf:"bytes,1,opt,name=rule_id,json=ruleId,proto3" json:"rule_id,omitempty"`
+	Egress    bool                   `protobuf:"varint,2,opt,name=egress,proto3" json:"egress,omitempty"`                        // seen from the workload; else ingress
+	IpVersion uint32                 `protobuf:"varint,3,opt,name=ip_version,json=ipVersion,proto3" json:"ip_version,omitempty"` // 4 or 6
+	Protocol  *uint32                `protobuf:"varint,4,opt,name=protocol,proto3,oneof" json:"protocol,omitempty"`
+	// port_min and port_max are the ends of a range of destination ports; of ICMP and ICMPv6, type and code.
+	PortMin *uint32 `protobuf:"varint,5,opt,name=port_min,json=portMin,proto3,oneof" json:"port_min,omitempty"`
+	PortMax *uint32 `protobuf:"varint,6,opt,name=port_max,json=portMax,proto3,oneof" json:"port_max,omitempty"`
+	// At most one of these says who is at the other end.
+	RemotePrefix  string `protobuf:"bytes,7,opt,name=remote_prefix,json=remotePrefix,proto3" json:"remote_prefix,omitempty"` // without host bits
+	RemoteSet     string `protobuf:"bytes,8,opt,name=remote_set,json=remoteSet,proto3" json:"remote_set,omitempty"`          // the set of a SetMember
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecurityGroupRule) Reset() {
+	*x = SecurityGroupRule{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecurityGroupRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecurityGroupRule) ProtoMessage() {}
+
+func (x *SecurityGroupRule) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecurityGroupRule.ProtoReflect.Descriptor instead.
+func (*SecurityGroupRule) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *SecurityGroupRule) GetRuleId() string {
+	if x != nil {
+		return x.RuleId
+	}
+	return ""
+}
+
+func (x *SecurityGroupRule) GetEgress() bool {
+	if x != nil {
+		return x.Egress
+	}
+	return false
+}
+
+func (x *SecurityGroupRule) GetIpVersion() uint32 {
+	if x != nil {
+		return x.IpVersion
+	}
+	return 0
+}
+
+func (x *SecurityGroupRule) GetProtocol() uint32 {
+	if x != nil && x.Protocol != nil {
+		return *x.Protocol
+	}
+	return 0
+}
+
+func (x *SecurityGroupRule) GetPortMin() uint32 {
+	if x != nil && x.PortMin != nil {
+		return *x.PortMin
+	}
+	return 0
+}
+
+func (x *SecurityGroupRule) GetPortMax() uint32 {
+	if x != nil && x.PortMax != nil {
+		return *x.PortMax
+	}
+	return 0
+}
+
+func (x *SecurityGroupRule) GetRemotePrefix() string {
+	if x != nil {
+		return x.RemotePrefix
+	}
+	return ""
+}
+
+func (x *SecurityGroupRule) GetRemoteSet() string {
+	if x != nil {
+		return x.RemoteSet
+	}
+	return ""
+}
+
+// SetMember is a member of a set of addresses that rules of this host's ports refer to, so that a member which comes or
+// goes is one small document. Key: set-member/<set>/<member>, where the set is "group:<security group id>" with the ids
+// of its ports as members, or "addresses:<address group id>" with the blocks themselves.
+type SetMember struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Set           string                 `protobuf:"bytes,1,opt,name=set,proto3" json:"set,omitempty"`
+	Member        string                 `protobuf:"bytes,2,opt,name=member,proto3" json:"member,omitempty"`
+	Prefixes      []string               `protobuf:"bytes,3,rep,name=prefixes,proto3" json:"prefixes,omitempty"` // IPv4 and IPv6; a single address has the full length
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetMember) Reset() {
+	*x = SetMember{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetMember) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetMember) ProtoMessage() {}
+
+func (x *SetMember) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetMember.ProtoReflect.Descriptor instead.
+func (*SetMember) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *SetMember) GetSet() string {
+	if x != nil {
+		return x.Set
+	}
+	return ""
+}
+
+func (x *SetMember) GetMember() string {
+	if x != nil {
+		return x.Member
+	}
+	return ""
+}
+
+func (x *SetMember) GetPrefixes() []string {
+	if x != nil {
+		return x.Prefixes
+	}
+	return nil
+}
+
+// Router: this host forwards for the router. There are Port documents for its legs, too. Key: router/<router id>.
+type Router struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	RouterId         string                 `protobuf:"bytes,1,opt,name=router_id,json=routerId,proto3" json:"router_id,omitempty"`
+	AdminStateUp     bool                   `protobuf:"varint,2,opt,name=admin_state_up,json=adminStateUp,proto3" json:"admin_state_up,omitempty"`
+	Legs             []*RouterLeg           `protobuf:"bytes,3,rep,name=legs,proto3" json:"legs,omitempty"`                                              // sorted by port id
+	Routes           []*Route               `protobuf:"bytes,4,rep,name=routes,proto3" json:"routes,omitempty"`                                          // extra routes
+	DefaultGateways  []string               `protobuf:"bytes,5,rep,name=default_gateways,json=defaultGateways,proto3" json:"default_gateways,omitempty"` // next hops on the gateway leg: at most one of each IP version
+	EnableSnat       bool                   `protobuf:"varint,6,opt,name=enable_snat,json=enableSnat,proto3" json:"enable_snat,omitempty"`
+	ConntrackHelpers []*ConntrackHelper     `protobuf:"bytes,7,rep,name=conntrack_helpers,json=conntrackHelpers,proto3" json:"conntrack_helpers,omitempty"`
+	// ndp_proxied are addresses for which the gateway leg answers neighbour solicitations.
+	NdpProxied    []string `protobuf:"bytes,8,rep,name=ndp_proxied,json=ndpProxied,proto3" json:"ndp_proxied,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Router) Reset() {
+	*x = Router{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Router) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Router) ProtoMessage() {}
+
+func (x *Router) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Router.ProtoReflect.Descriptor instead.
+func (*Router) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *Router) GetRouterId() string {
+	if x != nil {
+		return x.RouterId
+	}
+	return ""
+}
+
+func (x *Router) GetAdminStateUp() bool {
+	if x != nil {
+		return x.AdminStateUp
+	}
+	return false
+}
+
+func (x *Router) GetLegs() []*RouterLeg {
+	if x != nil {
+		return x.Legs
+	}
+	return nil
+}
+
+func (x *Router) GetRoutes() []*Route {
+	if x != nil {
+		return x.Routes
+	}
+	return nil
+}
+
+func (x *Router) GetDefaultGateways() []string {
+	if x != nil {
+		return x.DefaultGateways
+	}
+	return nil
+}
+
+func (x *Router) GetEnableSnat() bool {
+	if x != nil {
+		return x.EnableSnat
+	}
+	return false
+}
+
+func (x *Router) GetConntrackHelpers() []*ConntrackHelper {
+	if x != nil {
+		return x.ConntrackHelpers
+	}
+	return nil
+}
+
+func (x *Router) GetNdpProxied() []string {
+	if x != nil {
+		return x.NdpProxied
+	}
+	return nil
+}
+
+// RouterLeg is a device of the router in its namespace: qr-… in a network of tenants, qg-… in the external network.
+type RouterLeg struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	PortId    string                 `protobuf:"bytes,1,opt,name=port_id,json=portId,proto3" json:"port_id,omitempty"`
+	NetworkId string                 `protobuf:"bytes,2,opt,name=network_id,json=networkId,proto3" json:"network_id,omitempty"`
+	Gateway   bool                   `protobuf:"varint,3,opt,name=gateway,proto3" json:"gateway,omitempty"` // the leg in the external network
+	Mac       string                 `protobuf:"bytes,4,opt,name=mac,proto3" json:"mac,omitempty"`
+	Ips       []string               `protobuf:"bytes,5,rep,name=ips,proto3" json:"ips,omitempty"` // with the prefix length of their subnets
+	Mtu       uint32                 `protobuf:"varint,6,opt,name=mtu,proto3" json:"mtu,omitempty"`
+	// scope4 and scope6 are the ids of the address scopes of its subnets; empty: none. Between legs of different scopes
+	// nothing is forwarded; within the scope of the gateway nothing is translated.
+	Scope4        string          `protobuf:"bytes,7,opt,name=scope4,proto3" json:"scope4,omitempty"`
+	Scope6        string          `protobuf:"bytes,8,opt,name=scope6,proto3" json:"scope6,omitempty"`
+	Advertised    []*RouterPrefix `protobuf:"bytes,9,rep,name=advertised,proto3" json:"advertised,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RouterLeg) Reset() {
+	*x = RouterLeg{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouterLeg) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouterLeg) ProtoMessage() {}
+
+func (x *RouterLeg) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouterLeg.ProtoReflect.Descriptor instead.
+func (*RouterLeg) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *RouterLeg) GetPortId() string {
+	if x != nil {
+		return x.PortId
+	}
+	return ""
+}
+
+func (x *RouterLeg) GetNetworkId() string {
+	if x != nil {
+		return x.NetworkId
+	}
+	return ""
+}
+
+func (x *RouterLeg) GetGateway() bool {
+	if x != nil {
+		return x.Gateway
+	}
+	return false
+}
+
+func (x *RouterLeg) GetMac() string {
+	if x != nil {
+		return x.Mac
+	}
+	return ""
+}
+
+func (x *RouterLeg) GetIps() []string {
+	if x != nil {
+		return x.Ips
+	}
+	return nil
+}
+
+func (x *RouterLeg) GetMtu() uint32 {
+	if x != nil {
+		return x.Mtu
+	}
+	return 0
+}
+
+func (x *RouterLeg) GetScope4() string {
+	if x != nil {
+		return x.Scope4
+	}
+	return ""
+}
+
+func (x *RouterLeg) GetScope6() string {
+	if x != nil {
+		return x.Scope6
+	}
+	return ""
+}
+
+func (x *RouterLeg) GetAdvertised() []*RouterPrefix {
+	if x != nil {
+		return x.Advertised
+	}
+	return nil
+}
+
+// RouterPrefix is an IPv6 block that router advertisements announce on a leg.
+type RouterPrefix struct {
+	state          protoimpl.MessageState `protogen:"open.v1"`
+	Prefix         string                 `protobuf:"bytes,1,opt,name=prefix,proto3" json:"prefix,omitempty"`
+	RaMode         string                 `protobuf:"bytes,2,opt,name=ra_mode,json=raMode,proto3" json:"ra_mode,omitempty"` // slaac, dhcpv6-stateful, dhcpv6-stateless
+	DnsNameservers []string               `protobuf:"bytes,3,rep,name=dns_nameservers,json=dnsNameservers,proto3" json:"dns_nameservers,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *RouterPrefix) Reset() {
+	*x = RouterPrefix{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RouterPrefix) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RouterPrefix) ProtoMessage() {}
+
+func (x *RouterPrefix) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RouterPrefix.ProtoReflect.Descriptor instead.
+func (*RouterPrefix) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *RouterPrefix) GetPrefix() string {
+	if x != nil {
+		return x.Prefix
+	}
+	return ""
+}
+
+func (x *RouterPrefix) GetRaMode() string {
+	if x != nil {
+		return x.RaMode
+	}
+	return ""
+}
+
+func (x *RouterPrefix) GetDnsNameservers() []string {
+	if x != nil {
+		return x.DnsNameservers
+	}
+	return nil
+}
+
+// ConntrackHelper has a helper of the kernel's connection tracking look at connections to a port.
+type ConntrackHelper struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Protocol      string                 `protobuf:"bytes,1,opt,name=protocol,proto3" json:"protocol,omitempty"` // tcp, udp
+	Port          uint32                 `protobuf:"varint,2,opt,name=port,proto3" json:"port,omitempty"`
+	Helper        string                 `protobuf:"bytes,3,opt,name=helper,proto3" json:"helper,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConntrackHelper) Reset() {
+	*x = ConntrackHelper{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConntrackHelper) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConntrackHelper) ProtoMessage() {}
+
+func (x *ConntrackHelper) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConntrackHelper.ProtoReflect.Descriptor instead.
+func (*ConntrackHelper) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ConntrackHelper) GetProtocol() string {
+	if x != nil {
+		return x.Protocol
+	}
+	return ""
+}
+
+func (x *ConntrackHelper) GetPort() uint32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *ConntrackHelper) GetHelper() string {
+	if x != nil {
+		return x.Helper
+	}
+	return ""
+}
+
+// FloatingIp is an address of the external network that stands for a fixed address behind a router of this host.
+// Key: floating-ip/<floating IP id>.
+type FloatingIp struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	FloatingIpId  string                 `protobuf:"bytes,1,opt,name=floating_ip_id,json=floatingIpId,proto3" json:"floating_ip_id,omitempty"`
+	RouterId      string                 `protobuf:"bytes,2,opt,name=router_id,json=routerId,proto3" json:"router_id,omitempty"`
+	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	FixedIp       string                 `protobuf:"bytes,4,opt,name=fixed_ip,json=fixedIp,proto3" json:"fixed_ip,omitempty"` // empty: it has port forwardings only
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FloatingIp) Reset() {
+	*x = FloatingIp{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FloatingIp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FloatingIp) ProtoMessage() {}
+
+func (x *FloatingIp) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FloatingIp.ProtoReflect.Descriptor instead.
+func (*FloatingIp) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *FloatingIp) GetFloatingIpId() string {
+	if x != nil {
+		return x.FloatingIpId
+	}
+	return ""
+}
+
+func (x *FloatingIp) GetRouterId() string {
+	if x != nil {
+		return x.RouterId
+	}
+	return ""
+}
+
+func (x *FloatingIp) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *FloatingIp) GetFixedIp() string {
+	if x != nil {
+		return x.FixedIp
+	}
+	return ""
+}
+
+// PortForwarding hands transport ports of a floating IP to a fixed address. Key: port-forwarding/<port forwarding id>.
+type PortForwarding struct {
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	PortForwardingId string                 `protobuf:"bytes,1,opt,name=port_forwarding_id,json=portForwardingId,proto3" json:"port_forwarding_id,omitempty"`
+	RouterId         string                 `protobuf:"bytes,2,opt,name=router_id,json=routerId,proto3" json:"router_id,omitempty"`
+	Address          string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	Protocol         string                 `protobuf:"bytes,4,opt,name=protocol,proto3" json:"protocol,omitempty"` // tcp, udp, sctp …
+	ExternalFirst    uint32                 `protobuf:"varint,5,opt,name=external_first,json=externalFirst,proto3" json:"external_first,omitempty"`
+	ExternalLast     uint32                 `protobuf:"varint,6,opt,name=external_last,json=externalLast,proto3" json:"external_last,omitempty"`
+	InternalIp       string                 `protobuf:"bytes,7,opt,name=internal_ip,json=internalIp,proto3" json:"internal_ip,omitempty"`
+	InternalFirst    uint32                 `protobuf:"varint,8,opt,name=internal_first,json=internalFirst,proto3" json:"internal_first,omitempty"` // the ranges have the same length, or the internal one is a single port
+	InternalLast     uint32                 `protobuf:"varint,9,opt,name=internal_last,json=internalLast,proto3" json:"internal_last,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *PortForwarding) Reset() {
+	*x = PortForwarding{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PortForwarding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PortForwarding) ProtoMessage() {}
+
+func (x *PortForwarding) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PortForwarding.ProtoReflect.Descriptor instead.
+func (*PortForwarding) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *PortForwarding) GetPortForwardingId() string {
+	if x != nil {
+		return x.PortForwardingId
+	}
+	return ""
+}
+
+func (x *PortForwarding) GetRouterId() string {
+	if x != nil {
+		return x.RouterId
+	}
+	return ""
+}
+
+func (x *PortForwarding) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *PortForwarding) GetProtocol() string {
+	if x != nil {
+		return x.Protocol
+	}
+	return ""
+}
+
+func (x *PortForwarding) GetExternalFirst() uint32 {
+	if x != nil {
+		return x.ExternalFirst
+	}
+	return 0
+}
+
+func (x *PortForwarding) GetExternalLast() uint32 {
+	if x != nil {
+		return x.ExternalLast
+	}
+	return 0
+}
+
+func (x *PortForwarding) GetInternalIp() string {
+	if x != nil {
+		return x.InternalIp
+	}
+	return ""
+}
+
+func (x *PortForwarding) GetInternalFirst() uint32 {
+	if x != nil {
+		return x.InternalFirst
+	}
+	return 0
+}
+
+func (x *PortForwarding) GetInternalLast() uint32 {
+	if x != nil {
+		return x.InternalLast
+	}
+	return 0
+}
+
 // Neighbour is a port of one of this host's tunnelled networks on another host. Key: neighbour/<port id>.
 type Neighbour struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1193,7 +2093,7 @@ type Neighbour struct {
 
 func (x *Neighbour) Reset() {
 	*x = Neighbour{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[15]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1205,7 +2105,7 @@ func (x *Neighbour) String() string {
 func (*Neighbour) ProtoMessage() {}
 
 func (x *Neighbour) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[15]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1218,7 +2118,7 @@ func (x *Neighbour) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbour.ProtoReflect.Descriptor instead.
 func (*Neighbour) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{15}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Neighbour) GetPortId() string {
@@ -1271,7 +2171,7 @@ type DhcpNetwork struct {
 
 func (x *DhcpNetwork) Reset() {
 	*x = DhcpNetwork{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[16]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1283,7 +2183,7 @@ func (x *DhcpNetwork) String() string {
 func (*DhcpNetwork) ProtoMessage() {}
 
 func (x *DhcpNetwork) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[16]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1296,7 +2196,7 @@ func (x *DhcpNetwork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpNetwork.ProtoReflect.Descriptor instead.
 func (*DhcpNetwork) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{16}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *DhcpNetwork) GetNetworkId() string {
@@ -1357,7 +2257,7 @@ type DhcpSubnet struct {
 
 func (x *DhcpSubnet) Reset() {
 	*x = DhcpSubnet{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[17]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1369,7 +2269,7 @@ func (x *DhcpSubnet) String() string {
 func (*DhcpSubnet) ProtoMessage() {}
 
 func (x *DhcpSubnet) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[17]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1382,7 +2282,7 @@ func (x *DhcpSubnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpSubnet.ProtoReflect.Descriptor instead.
 func (*DhcpSubnet) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{17}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *DhcpSubnet) GetSubnetId() string {
@@ -1451,7 +2351,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[18]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1463,7 +2363,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[18]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1476,7 +2376,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{18}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Route) GetDestination() string {
@@ -1507,7 +2407,7 @@ type DhcpHost struct {
 
 func (x *DhcpHost) Reset() {
 	*x = DhcpHost{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[19]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1519,7 +2419,7 @@ func (x *DhcpHost) String() string {
 func (*DhcpHost) ProtoMessage() {}
 
 func (x *DhcpHost) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[19]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1532,7 +2432,7 @@ func (x *DhcpHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpHost.ProtoReflect.Descriptor instead.
 func (*DhcpHost) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{19}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DhcpHost) GetPortId() string {
@@ -1580,7 +2480,7 @@ type DhcpAddress struct {
 
 func (x *DhcpAddress) Reset() {
 	*x = DhcpAddress{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[20]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1592,7 +2492,7 @@ func (x *DhcpAddress) String() string {
 func (*DhcpAddress) ProtoMessage() {}
 
 func (x *DhcpAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[20]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1605,7 +2505,7 @@ func (x *DhcpAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpAddress.ProtoReflect.Descriptor instead.
 func (*DhcpAddress) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{20}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DhcpAddress) GetSubnetId() string {
@@ -1680,7 +2580,7 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\x03put\x18\x02 \x03(\v2 .neutrino.southbound.v1.DocumentR\x03put\x12\x16\n" +
 	"\x06delete\x18\x03 \x03(\tR\x06delete\x12\x12\n" +
 	"\x04last\x18\x04 \x01(\bR\x04last\x12\x12\n" +
-	"\x04full\x18\x05 \x01(\bR\x04full\"\xf7\x02\n" +
+	"\x04full\x18\x05 \x01(\bR\x04full\"\xdf\x05\n" +
 	"\bDocument\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x06R\x04hash\x12;\n" +
@@ -1688,7 +2588,15 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\x04port\x18\x04 \x01(\v2\x1c.neutrino.southbound.v1.PortH\x00R\x04port\x12A\n" +
 	"\tneighbour\x18\x05 \x01(\v2!.neutrino.southbound.v1.NeighbourH\x00R\tneighbour\x12H\n" +
 	"\fdhcp_network\x18\x06 \x01(\v2#.neutrino.southbound.v1.DhcpNetworkH\x00R\vdhcpNetwork\x12?\n" +
-	"\tdhcp_host\x18\a \x01(\v2 .neutrino.southbound.v1.DhcpHostH\x00R\bdhcpHostB\x06\n" +
+	"\tdhcp_host\x18\a \x01(\v2 .neutrino.southbound.v1.DhcpHostH\x00R\bdhcpHost\x12N\n" +
+	"\x0esecurity_group\x18\b \x01(\v2%.neutrino.southbound.v1.SecurityGroupH\x00R\rsecurityGroup\x12B\n" +
+	"\n" +
+	"set_member\x18\t \x01(\v2!.neutrino.southbound.v1.SetMemberH\x00R\tsetMember\x128\n" +
+	"\x06router\x18\n" +
+	" \x01(\v2\x1e.neutrino.southbound.v1.RouterH\x00R\x06router\x12E\n" +
+	"\vfloating_ip\x18\v \x01(\v2\".neutrino.southbound.v1.FloatingIpH\x00R\n" +
+	"floatingIp\x12Q\n" +
+	"\x0fport_forwarding\x18\f \x01(\v2&.neutrino.southbound.v1.PortForwardingH\x00R\x0eportForwardingB\x06\n" +
 	"\x04body\"\xb1\x01\n" +
 	"\aSegment\x12\x1d\n" +
 	"\n" +
@@ -1696,7 +2604,7 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\fnetwork_type\x18\x02 \x01(\tR\vnetworkType\x12)\n" +
 	"\x10physical_network\x18\x03 \x01(\tR\x0fphysicalNetwork\x12'\n" +
 	"\x0fsegmentation_id\x18\x04 \x01(\rR\x0esegmentationId\x12\x10\n" +
-	"\x03mtu\x18\x05 \x01(\rR\x03mtu\"\xa0\x02\n" +
+	"\x03mtu\x18\x05 \x01(\rR\x03mtu\"\xb8\x03\n" +
 	"\x04Port\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1d\n" +
 	"\n" +
@@ -1709,7 +2617,84 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\bgateways\x18\b \x03(\tR\bgateways\x12!\n" +
 	"\fdevice_owner\x18\t \x01(\tR\vdeviceOwner\x12-\n" +
 	"\x12binding_generation\x18\n" +
-	" \x01(\x03R\x11bindingGeneration\"{\n" +
+	" \x01(\x03R\x11bindingGeneration\x12#\n" +
+	"\rport_security\x18\v \x01(\bR\fportSecurity\x12'\n" +
+	"\x0fsecurity_groups\x18\f \x03(\tR\x0esecurityGroups\x12H\n" +
+	"\raddress_pairs\x18\r \x03(\v2#.neutrino.southbound.v1.AddressPairR\faddressPairs\"7\n" +
+	"\vAddressPair\x12\x10\n" +
+	"\x03mac\x18\x01 \x01(\tR\x03mac\x12\x16\n" +
+	"\x06prefix\x18\x02 \x01(\tR\x06prefix\"\x87\x01\n" +
+	"\rSecurityGroup\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12\x1a\n" +
+	"\bstateful\x18\x02 \x01(\bR\bstateful\x12?\n" +
+	"\x05rules\x18\x03 \x03(\v2).neutrino.southbound.v1.SecurityGroupRuleR\x05rules\"\xaf\x02\n" +
+	"\x11SecurityGroupRule\x12\x17\n" +
+	"\arule_id\x18\x01 \x01(\tR\x06ruleId\x12\x16\n" +
+	"\x06egress\x18\x02 \x01(\bR\x06egress\x12\x1d\n" +
+	"\n" +
+	"ip_version\x18\x03 \x01(\rR\tipVersion\x12\x1f\n" +
+	"\bprotocol\x18\x04 \x01(\rH\x00R\bprotocol\x88\x01\x01\x12\x1e\n" +
+	"\bport_min\x18\x05 \x01(\rH\x01R\aportMin\x88\x01\x01\x12\x1e\n" +
+	"\bport_max\x18\x06 \x01(\rH\x02R\aportMax\x88\x01\x01\x12#\n" +
+	"\rremote_prefix\x18\a \x01(\tR\fremotePrefix\x12\x1d\n" +
+	"\n" +
+	"remote_set\x18\b \x01(\tR\tremoteSetB\v\n" +
+	"\t_protocolB\v\n" +
+	"\t_port_minB\v\n" +
+	"\t_port_max\"Q\n" +
+	"\tSetMember\x12\x10\n" +
+	"\x03set\x18\x01 \x01(\tR\x03set\x12\x16\n" +
+	"\x06member\x18\x02 \x01(\tR\x06member\x12\x1a\n" +
+	"\bprefixes\x18\x03 \x03(\tR\bprefixes\"\xfc\x02\n" +
+	"\x06Router\x12\x1b\n" +
+	"\trouter_id\x18\x01 \x01(\tR\brouterId\x12$\n" +
+	"\x0eadmin_state_up\x18\x02 \x01(\bR\fadminStateUp\x125\n" +
+	"\x04legs\x18\x03 \x03(\v2!.neutrino.southbound.v1.RouterLegR\x04legs\x125\n" +
+	"\x06routes\x18\x04 \x03(\v2\x1d.neutrino.southbound.v1.RouteR\x06routes\x12)\n" +
+	"\x10default_gateways\x18\x05 \x03(\tR\x0fdefaultGateways\x12\x1f\n" +
+	"\venable_snat\x18\x06 \x01(\bR\n" +
+	"enableSnat\x12T\n" +
+	"\x11conntrack_helpers\x18\a \x03(\v2'.neutrino.southbound.v1.ConntrackHelperR\x10conntrackHelpers\x12\x1f\n" +
+	"\vndp_proxied\x18\b \x03(\tR\n" +
+	"ndpProxied\"\x89\x02\n" +
+	"\tRouterLeg\x12\x17\n" +
+	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1d\n" +
+	"\n" +
+	"network_id\x18\x02 \x01(\tR\tnetworkId\x12\x18\n" +
+	"\agateway\x18\x03 \x01(\bR\agateway\x12\x10\n" +
+	"\x03mac\x18\x04 \x01(\tR\x03mac\x12\x10\n" +
+	"\x03ips\x18\x05 \x03(\tR\x03ips\x12\x10\n" +
+	"\x03mtu\x18\x06 \x01(\rR\x03mtu\x12\x16\n" +
+	"\x06scope4\x18\a \x01(\tR\x06scope4\x12\x16\n" +
+	"\x06scope6\x18\b \x01(\tR\x06scope6\x12D\n" +
+	"\n" +
+	"advertised\x18\t \x03(\v2$.neutrino.southbound.v1.RouterPrefixR\n" +
+	"advertised\"h\n" +
+	"\fRouterPrefix\x12\x16\n" +
+	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x17\n" +
+	"\ara_mode\x18\x02 \x01(\tR\x06raMode\x12'\n" +
+	"\x0fdns_nameservers\x18\x03 \x03(\tR\x0ednsNameservers\"Y\n" +
+	"\x0fConntrackHelper\x12\x1a\n" +
+	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12\x12\n" +
+	"\x04port\x18\x02 \x01(\rR\x04port\x12\x16\n" +
+	"\x06helper\x18\x03 \x01(\tR\x06helper\"\x84\x01\n" +
+	"\n" +
+	"FloatingIp\x12$\n" +
+	"\x0efloating_ip_id\x18\x01 \x01(\tR\ffloatingIpId\x12\x1b\n" +
+	"\trouter_id\x18\x02 \x01(\tR\brouterId\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x19\n" +
+	"\bfixed_ip\x18\x04 \x01(\tR\afixedIp\"\xca\x02\n" +
+	"\x0ePortForwarding\x12,\n" +
+	"\x12port_forwarding_id\x18\x01 \x01(\tR\x10portForwardingId\x12\x1b\n" +
+	"\trouter_id\x18\x02 \x01(\tR\brouterId\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x1a\n" +
+	"\bprotocol\x18\x04 \x01(\tR\bprotocol\x12%\n" +
+	"\x0eexternal_first\x18\x05 \x01(\rR\rexternalFirst\x12#\n" +
+	"\rexternal_last\x18\x06 \x01(\rR\fexternalLast\x12\x1f\n" +
+	"\vinternal_ip\x18\a \x01(\tR\n" +
+	"internalIp\x12%\n" +
+	"\x0einternal_first\x18\b \x01(\rR\rinternalFirst\x12#\n" +
+	"\rinternal_last\x18\t \x01(\rR\finternalLast\"{\n" +
 	"\tNeighbour\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1d\n" +
 	"\n" +
@@ -1771,38 +2756,48 @@ func file_proto_southbound_v1_southbound_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_southbound_v1_southbound_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_proto_southbound_v1_southbound_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_proto_southbound_v1_southbound_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_proto_southbound_v1_southbound_proto_goTypes = []any{
-	(ObjectStatus_State)(0), // 0: neutrino.southbound.v1.ObjectStatus.State
-	(*JoinRequest)(nil),     // 1: neutrino.southbound.v1.JoinRequest
-	(*RenewRequest)(nil),    // 2: neutrino.southbound.v1.RenewRequest
-	(*JoinResponse)(nil),    // 3: neutrino.southbound.v1.JoinResponse
-	(*FromAgent)(nil),       // 4: neutrino.southbound.v1.FromAgent
-	(*Hello)(nil),           // 5: neutrino.southbound.v1.Hello
-	(*Digest)(nil),          // 6: neutrino.southbound.v1.Digest
-	(*Ack)(nil),             // 7: neutrino.southbound.v1.Ack
-	(*Heartbeat)(nil),       // 8: neutrino.southbound.v1.Heartbeat
-	(*Report)(nil),          // 9: neutrino.southbound.v1.Report
-	(*ObjectStatus)(nil),    // 10: neutrino.southbound.v1.ObjectStatus
-	(*ToAgent)(nil),         // 11: neutrino.southbound.v1.ToAgent
-	(*Batch)(nil),           // 12: neutrino.southbound.v1.Batch
-	(*Document)(nil),        // 13: neutrino.southbound.v1.Document
-	(*Segment)(nil),         // 14: neutrino.southbound.v1.Segment
-	(*Port)(nil),            // 15: neutrino.southbound.v1.Port
-	(*Neighbour)(nil),       // 16: neutrino.southbound.v1.Neighbour
-	(*DhcpNetwork)(nil),     // 17: neutrino.southbound.v1.DhcpNetwork
-	(*DhcpSubnet)(nil),      // 18: neutrino.southbound.v1.DhcpSubnet
-	(*Route)(nil),           // 19: neutrino.southbound.v1.Route
-	(*DhcpHost)(nil),        // 20: neutrino.southbound.v1.DhcpHost
-	(*DhcpAddress)(nil),     // 21: neutrino.southbound.v1.DhcpAddress
-	nil,                     // 22: neutrino.southbound.v1.Hello.BridgeMappingsEntry
+	(ObjectStatus_State)(0),   // 0: neutrino.southbound.v1.ObjectStatus.State
+	(*JoinRequest)(nil),       // 1: neutrino.southbound.v1.JoinRequest
+	(*RenewRequest)(nil),      // 2: neutrino.southbound.v1.RenewRequest
+	(*JoinResponse)(nil),      // 3: neutrino.southbound.v1.JoinResponse
+	(*FromAgent)(nil),         // 4: neutrino.southbound.v1.FromAgent
+	(*Hello)(nil),             // 5: neutrino.southbound.v1.Hello
+	(*Digest)(nil),            // 6: neutrino.southbound.v1.Digest
+	(*Ack)(nil),               // 7: neutrino.southbound.v1.Ack
+	(*Heartbeat)(nil),         // 8: neutrino.southbound.v1.Heartbeat
+	(*Report)(nil),            // 9: neutrino.southbound.v1.Report
+	(*ObjectStatus)(nil),      // 10: neutrino.southbound.v1.ObjectStatus
+	(*ToAgent)(nil),           // 11: neutrino.southbound.v1.ToAgent
+	(*Batch)(nil),             // 12: neutrino.southbound.v1.Batch
+	(*Document)(nil),          // 13: neutrino.southbound.v1.Document
+	(*Segment)(nil),           // 14: neutrino.southbound.v1.Segment
+	(*Port)(nil),              // 15: neutrino.southbound.v1.Port
+	(*AddressPair)(nil),       // 16: neutrino.southbound.v1.AddressPair
+	(*SecurityGroup)(nil),     // 17: neutrino.southbound.v1.SecurityGroup
+	(*SecurityGroupRule)(nil), // 18: neutrino.southbound.v1.SecurityGroupRule
+	(*SetMember)(nil),         // 19: neutrino.southbound.v1.SetMember
+	(*Router)(nil),            // 20: neutrino.southbound.v1.Router
+	(*RouterLeg)(nil),         // 21: neutrino.southbound.v1.RouterLeg
+	(*RouterPrefix)(nil),      // 22: neutrino.southbound.v1.RouterPrefix
+	(*ConntrackHelper)(nil),   // 23: neutrino.southbound.v1.ConntrackHelper
+	(*FloatingIp)(nil),        // 24: neutrino.southbound.v1.FloatingIp
+	(*PortForwarding)(nil),    // 25: neutrino.southbound.v1.PortForwarding
+	(*Neighbour)(nil),         // 26: neutrino.southbound.v1.Neighbour
+	(*DhcpNetwork)(nil),       // 27: neutrino.southbound.v1.DhcpNetwork
+	(*DhcpSubnet)(nil),        // 28: neutrino.southbound.v1.DhcpSubnet
+	(*Route)(nil),             // 29: neutrino.southbound.v1.Route
+	(*DhcpHost)(nil),          // 30: neutrino.southbound.v1.DhcpHost
+	(*DhcpAddress)(nil),       // 31: neutrino.southbound.v1.DhcpAddress
+	nil,                       // 32: neutrino.southbound.v1.Hello.BridgeMappingsEntry
 }
 var file_proto_southbound_v1_southbound_proto_depIdxs = []int32{
 	5,  // 0: neutrino.southbound.v1.FromAgent.hello:type_name -> neutrino.southbound.v1.Hello
 	7,  // 1: neutrino.southbound.v1.FromAgent.ack:type_name -> neutrino.southbound.v1.Ack
 	9,  // 2: neutrino.southbound.v1.FromAgent.report:type_name -> neutrino.southbound.v1.Report
 	8,  // 3: neutrino.southbound.v1.FromAgent.heartbeat:type_name -> neutrino.southbound.v1.Heartbeat
-	22, // 4: neutrino.southbound.v1.Hello.bridge_mappings:type_name -> neutrino.southbound.v1.Hello.BridgeMappingsEntry
+	32, // 4: neutrino.southbound.v1.Hello.bridge_mappings:type_name -> neutrino.southbound.v1.Hello.BridgeMappingsEntry
 	6,  // 5: neutrino.southbound.v1.Hello.have:type_name -> neutrino.southbound.v1.Digest
 	10, // 6: neutrino.southbound.v1.Report.statuses:type_name -> neutrino.southbound.v1.ObjectStatus
 	0,  // 7: neutrino.southbound.v1.ObjectStatus.state:type_name -> neutrino.southbound.v1.ObjectStatus.State
@@ -1810,23 +2805,34 @@ var file_proto_southbound_v1_southbound_proto_depIdxs = []int32{
 	13, // 9: neutrino.southbound.v1.Batch.put:type_name -> neutrino.southbound.v1.Document
 	14, // 10: neutrino.southbound.v1.Document.segment:type_name -> neutrino.southbound.v1.Segment
 	15, // 11: neutrino.southbound.v1.Document.port:type_name -> neutrino.southbound.v1.Port
-	16, // 12: neutrino.southbound.v1.Document.neighbour:type_name -> neutrino.southbound.v1.Neighbour
-	17, // 13: neutrino.southbound.v1.Document.dhcp_network:type_name -> neutrino.southbound.v1.DhcpNetwork
-	20, // 14: neutrino.southbound.v1.Document.dhcp_host:type_name -> neutrino.southbound.v1.DhcpHost
-	18, // 15: neutrino.southbound.v1.DhcpNetwork.subnets:type_name -> neutrino.southbound.v1.DhcpSubnet
-	19, // 16: neutrino.southbound.v1.DhcpSubnet.host_routes:type_name -> neutrino.southbound.v1.Route
-	21, // 17: neutrino.southbound.v1.DhcpHost.addresses:type_name -> neutrino.southbound.v1.DhcpAddress
-	1,  // 18: neutrino.southbound.v1.Southbound.Join:input_type -> neutrino.southbound.v1.JoinRequest
-	2,  // 19: neutrino.southbound.v1.Southbound.Renew:input_type -> neutrino.southbound.v1.RenewRequest
-	4,  // 20: neutrino.southbound.v1.Southbound.Connect:input_type -> neutrino.southbound.v1.FromAgent
-	3,  // 21: neutrino.southbound.v1.Southbound.Join:output_type -> neutrino.southbound.v1.JoinResponse
-	3,  // 22: neutrino.southbound.v1.Southbound.Renew:output_type -> neutrino.southbound.v1.JoinResponse
-	11, // 23: neutrino.southbound.v1.Southbound.Connect:output_type -> neutrino.southbound.v1.ToAgent
-	21, // [21:24] is the sub-list for method output_type
-	18, // [18:21] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	26, // 12: neutrino.southbound.v1.Document.neighbour:type_name -> neutrino.southbound.v1.Neighbour
+	27, // 13: neutrino.southbound.v1.Document.dhcp_network:type_name -> neutrino.southbound.v1.DhcpNetwork
+	30, // 14: neutrino.southbound.v1.Document.dhcp_host:type_name -> neutrino.southbound.v1.DhcpHost
+	17, // 15: neutrino.southbound.v1.Document.security_group:type_name -> neutrino.southbound.v1.SecurityGroup
+	19, // 16: neutrino.southbound.v1.Document.set_member:type_name -> neutrino.southbound.v1.SetMember
+	20, // 17: neutrino.southbound.v1.Document.router:type_name -> neutrino.southbound.v1.Router
+	24, // 18: neutrino.southbound.v1.Document.floating_ip:type_name -> neutrino.southbound.v1.FloatingIp
+	25, // 19: neutrino.southbound.v1.Document.port_forwarding:type_name -> neutrino.southbound.v1.PortForwarding
+	16, // 20: neutrino.southbound.v1.Port.address_pairs:type_name -> neutrino.southbound.v1.AddressPair
+	18, // 21: neutrino.southbound.v1.SecurityGroup.rules:type_name -> neutrino.southbound.v1.SecurityGroupRule
+	21, // 22: neutrino.southbound.v1.Router.legs:type_name -> neutrino.southbound.v1.RouterLeg
+	29, // 23: neutrino.southbound.v1.Router.routes:type_name -> neutrino.southbound.v1.Route
+	23, // 24: neutrino.southbound.v1.Router.conntrack_helpers:type_name -> neutrino.southbound.v1.ConntrackHelper
+	22, // 25: neutrino.southbound.v1.RouterLeg.advertised:type_name -> neutrino.southbound.v1.RouterPrefix
+	28, // 26: neutrino.southbound.v1.DhcpNetwork.subnets:type_name -> neutrino.southbound.v1.DhcpSubnet
+	29, // 27: neutrino.southbound.v1.DhcpSubnet.host_routes:type_name -> neutrino.southbound.v1.Route
+	31, // 28: neutrino.southbound.v1.DhcpHost.addresses:type_name -> neutrino.southbound.v1.DhcpAddress
+	1,  // 29: neutrino.southbound.v1.Southbound.Join:input_type -> neutrino.southbound.v1.JoinRequest
+	2,  // 30: neutrino.southbound.v1.Southbound.Renew:input_type -> neutrino.southbound.v1.RenewRequest
+	4,  // 31: neutrino.southbound.v1.Southbound.Connect:input_type -> neutrino.southbound.v1.FromAgent
+	3,  // 32: neutrino.southbound.v1.Southbound.Join:output_type -> neutrino.southbound.v1.JoinResponse
+	3,  // 33: neutrino.southbound.v1.Southbound.Renew:output_type -> neutrino.southbound.v1.JoinResponse
+	11, // 34: neutrino.southbound.v1.Southbound.Connect:output_type -> neutrino.southbound.v1.ToAgent
+	32, // [32:35] is the sub-list for method output_type
+	29, // [29:32] is the sub-list for method input_type
+	29, // [29:29] is the sub-list for extension type_name
+	29, // [29:29] is the sub-list for extension extendee
+	0,  // [0:29] is the sub-list for field type_name
 }
 
 func init() { file_proto_southbound_v1_southbound_proto_init() }
@@ -1849,14 +2855,20 @@ func file_proto_southbound_v1_southbound_proto_init() {
 		(*Document_Neighbour)(nil),
 		(*Document_DhcpNetwork)(nil),
 		(*Document_DhcpHost)(nil),
+		(*Document_SecurityGroup)(nil),
+		(*Document_SetMember)(nil),
+		(*Document_Router)(nil),
+		(*Document_FloatingIp)(nil),
+		(*Document_PortForwarding)(nil),
 	}
+	file_proto_southbound_v1_southbound_proto_msgTypes[17].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_southbound_v1_southbound_proto_rawDesc), len(file_proto_southbound_v1_southbound_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   22,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
