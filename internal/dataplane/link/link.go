@@ -272,6 +272,9 @@ func (d *Driver) attach(u reconcile.Update[memberKey, memberState]) error {
 		}
 	}
 	if want.Up && !have.Up {
+		if bridge := d.links[want.Bridge]; d.held != nil && (bridge == nil || !bridge.Up) {
+			return d.held
+		}
 		if err := d.Handle.SetUp(index); err != nil {
 			return fmt.Errorf("set %s up: %w", name, err)
 		}
