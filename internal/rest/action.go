@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 
 	"github.com/neutrino-net/neutrino/internal/auth"
 	"github.com/neutrino-net/neutrino/internal/policy"
@@ -12,16 +13,16 @@ import (
 	"github.com/neutrino-net/neutrino/internal/state"
 )
 
-// Action is something that can be done with an object besides changing and deleting it, at a path below the object's:
-// PUT /v2.0/routers/{id}/add_router_interface.
+// Action does what package schema has declared that can be done with an object besides changing and deleting it, at a
+// path below the object's: PUT /v2.0/routers/{id}/add_router_interface.
 type Action[T any] struct {
 	// Name is the rest of the path. It may have wildcards, as in dhcp-networks/{network}; see Input.Path.
 	Name   string
 	Method string // default: PUT
 	Policy string // the policy rule that it asks for, on the object; default: Name
 	Status int    // of the answer; default: 200, or 204 when there is nothing to answer
-	// Wrapped says that the body is {"router": {…}}. Input.Body is then what is inside.
-	Wrapped bool
+	// wrapped says that the body is {"router": {…}}, as is declared. Input.Body is then what is inside.
+	wrapped bool
 	// Guards are the members of the body that ask for policy rules of their own.
 	Guards []Guard
 	// Bare says that the object is answered as {…} and not as {"router": {…}}.
@@ -78,8 +79,8 @@ func (q *request) input(path string) (in Input, err error) {
 	return in, nil
 }
 
-// complete fills in what was left out.
-func (a *Action[T]) complete() error {
+// complete fills in what was left out, and what is declared.
+func (a *Action[T]) complete(declared []schema.Action) error {
 	if (a.Do == nil) == (a.Show == nil) {
 		return fmt.Errorf("action %s: either Do or Show is required", a.Name)
 	}
@@ -92,7 +93,13 @@ func (a *Action[T]) complete() error {
 	if a.Policy == "" {
 		a.Policy = a.Name
 	}
-	return nil
+	for _, d := range declared {
+		if d.Name == a.Name && d.Method == a.Method {
+			a.wrapped = d.Wrapped
+			return nil
+		}
+	}
+	return fmt.Errorf("the action %s %s is not declared in package schema", a.Method, a.Name)
 }
 
 func (a *Action[T]) guard(i int) guard {
@@ -149,7 +156,7 @@ func (c *collection[T]) act(q *request, a *Action[T]) error {
 	if err != nil {
 		return err
 	}
-	if a.Wrapped {
+	if a.wrapped {
 		items, _, err := bodies(in.Body, c.Resource.Name, c.Resource.Plural, false)
 		if err != nil {
 			return err
@@ -283,6 +290,12 @@ func Operate(a *API, name string, operations ...Operation) error {
 		if (o.Do == nil) == (o.Show == nil) {
 			return fmt.Errorf("rest: %s: either Do or Show is required", o.Path)
 		}
+		if !slices.ContainsFunc(schema.Requests(), func(r schema.Request) bool {
+			return r.Method == o.Method && r.Path == o.Path
+		}) {
+			return fmt.Errorf("rest: %s %s is not declared in package schema", o.Method, o.Path)
+		}
+		a.served[o.Method+" "+o.Path] = true
 		e := endpoints[o.Path]
 		if e == nil {
 			e = &endpoint{name: name, methods: map[string]handler{}}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 
 	"github.com/neutrino-net/neutrino/internal/auth"
 	"github.com/neutrino-net/neutrino/internal/policy"
+	"github.com/neutrino-net/neutrino/internal/schema"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
 
@@ -48,6 +50,7 @@ type API struct {
 	collections []listed
 	byPlural    map[string]anyCollection
 	byPath      map[string]anyCollection
+	served      map[string]bool // see Undeclared and Unserved
 }
 
 // Quotas bound how many objects a project may have of a kind, which is named by schema.Resource.Quota.
@@ -82,6 +85,7 @@ func New(o Options) (*API, error) {
 		o.Logger = slog.Default()
 	}
 	a := &API{opts: o, mux: http.NewServeMux(), byPlural: map[string]anyCollection{}, byPath: map[string]anyCollection{}}
+	a.served = map[string]bool{}
 	a.duration = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "neutrino_api_request_duration_seconds",
 		Help:    "How long requests of the networking API took.",
@@ -116,6 +120,31 @@ func Register[T any](a *API, c Collection[T]) error {
 	}
 	col.routes()
 	return nil
+}
+
+// Unserved are the collections ("/networks"), actions and requests ("PUT /trunks/{id}/add_subports") that package schema
+// declares and the API does not serve, and Undeclared those that it serves though they are not in schema.All.
+func (a *API) Unserved() []string {
+	return slices.DeleteFunc(declaredPaths(), func(p string) bool { return a.served[p] })
+}
+
+// Undeclared is the opposite of Unserved.
+func (a *API) Undeclared() []string {
+	declared := declaredPaths()
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(a.served)), func(p string) bool { return slices.Contains(declared, p) })
+}
+
+func declaredPaths() (paths []string) {
+	for _, d := range schema.All() {
+		paths = append(paths, d.Collection())
+		for _, act := range d.Actions {
+			paths = append(paths, act.Method+" "+d.Collection()+"/{id}/"+act.Name)
+		}
+	}
+	for _, r := range schema.Requests() {
+		paths = append(paths, r.Method+" "+r.Path)
+	}
+	return paths
 }
 
 // Handle adds a handler outside of the API, for instance of /healthz. It is not asked for a token. pattern is one of

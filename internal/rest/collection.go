@@ -155,8 +155,9 @@ func prepare[T any](a *API, c Collection[T]) (*collection[T], error) {
 		return nil, fmt.Errorf("%T is not a model.Object", new(T))
 	}
 	c.Actions = slices.Clone(c.Actions)
+	declared := c.Resource.Declaration()
 	for i := range c.Actions {
-		if err := c.Actions[i].complete(); err != nil {
+		if err := c.Actions[i].complete(declared.Actions); err != nil {
 			return nil, err
 		}
 	}
@@ -249,9 +250,10 @@ func (c *collection[T]) checkPolicy() error {
 
 // routes declares the paths of the collection.
 func (c *collection[T]) routes() {
-	path := c.Resource.Path
-	if c.Under != nil {
-		path = c.Resource.Below + "/{parent}" + path
+	path := c.Resource.Declaration().Collection()
+	c.api.served[path] = true
+	for i := range c.Actions {
+		c.api.served[c.Actions[i].Method+" "+path+"/{id}/"+c.Actions[i].Name] = true
 	}
 	for _, path := range spellings(path) {
 		c.routesAt(root + path)

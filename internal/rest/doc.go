@@ -41,6 +41,7 @@
 // id that the object was given, for instance into "<port>:<host>".
 //
 // Actions, as PUT /v2.0/routers/{id}/add_router_interface: Collection.Actions. Caller and object are authorised before.
+// What there is is declared in schema/actions.go; here are the rules that do it.
 //
 //	Actions: []Action[model.Router]{{
 //		Name: "add_router_interface",
@@ -57,7 +58,8 @@
 //
 //	Collection[model.Zone]{Resource: schema.Zone, All: func(r state.Reader, c *auth.Caller) iter.Seq[*model.Zone] {…}}
 //
-// Requests that concern no collection, as /quotas/{project}/details or /auto-allocated-topology/{project}: Operate.
+// Requests that concern no collection, as /quotas/{project}/details or /auto-allocated-topology/{project}: Operate,
+// declared as a schema.Request.
 //
 // An attribute that depends on the caller, as shared: Collection.For.
 //

@@ -39,8 +39,6 @@ type RouterActions[Interface any] struct {
 
 // Routers is the collection of routers. view makes them look as they are to be shown.
 func Routers[I any](rules Rules[model.Router], actions RouterActions[I], view View[model.Router]) Collection[model.Router] {
-	add, remove := ofRules("add_extraroutes", actions.AddRoutes), ofRules("remove_extraroutes", actions.RemoveRoutes)
-	add.Wrapped, remove.Wrapped = true, true
 	return Collection[model.Router]{
 		Resource: schema.Router, Table: state.Routers, Rules: rules, Clone: (*model.Router).Clone,
 		Indexes: []Indexed[model.Router]{
@@ -54,7 +52,7 @@ func Routers[I any](rules Rules[model.Router], actions RouterActions[I], view Vi
 		For: view,
 		Actions: []Action[model.Router]{
 			ofRules("add_router_interface", actions.AddInterface), ofRules("remove_router_interface", actions.RemoveInterface),
-			add, remove,
+			ofRules("add_extraroutes", actions.AddRoutes), ofRules("remove_extraroutes", actions.RemoveRoutes),
 		},
 	}
 }

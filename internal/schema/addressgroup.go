@@ -18,6 +18,7 @@ var AddressGroup = (&Resource[model.AddressGroup]{
 	Name: "address_group", Plural: "address_groups", Kind: "AddressGroup", Path: "/address-groups",
 	Extension:  "address-group",
 	Operations: CanCreate | CanUpdate | CanDelete | CanBulk,
+	Actions:    addressGroupActions,
 	Quota:      "address_group",
 	Attributes: slices.Concat(
 		identity(addressGroupMeta),

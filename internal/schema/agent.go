@@ -17,6 +17,7 @@ var roleNames = map[model.Role]struct{ agentType, binary, topic string }{
 var Agent = (&Resource[model.Agent]{
 	Name: "agent", Plural: "agents", Kind: "Agent", Extension: "agent",
 	Operations: CanUpdate | CanDelete,
+	Actions:    agentActions,
 	Attributes: []*Attribute[model.Agent]{
 		attribute("id", shows, id(), func(a *model.Agent) *string { return &a.ID }, help("The id, a UUID.")),
 		computed("agent_type", shows, text(255), func(a *model.Agent) string { return roleNames[a.Role].agentType },

@@ -15,6 +15,7 @@ var serviceTypes = []string{
 var Flavor = (&Resource[model.Flavor]{
 	Name: "flavor", Plural: "flavors", Kind: "Flavor", Extension: "flavors",
 	Operations: CanCreate | CanUpdate | CanDelete | CanBulk,
+	Actions:    flavorActions,
 	Attributes: []*Attribute[model.Flavor]{
 		attribute("id", shows, id(), func(f *model.Flavor) *string { return &f.ID }, help("The id, a UUID.")),
 		attribute("name", Post|Put|shows, text(255), func(f *model.Flavor) *string { return &f.Name },

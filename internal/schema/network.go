@@ -32,6 +32,7 @@ var NetworkTypes = []string{
 var Network = (&Resource[model.Network]{
 	Name: "network", Plural: "networks", Kind: "Network",
 	Operations: CanCreate | CanUpdate | CanDelete | CanBulk,
+	Actions:    networkActions,
 	Tagged:     true,
 	Quota:      "network",
 	Virtual:    tagFilters(networkMeta, map[string]func(*model.Network, string) bool{}),

@@ -18,6 +18,7 @@ var vnicTypes = []string{
 var Port = (&Resource[model.Port]{
 	Name: "port", Plural: "ports", Kind: "Port",
 	Operations: CanCreate | CanUpdate | CanDelete | CanBulk,
+	Actions:    portActions,
 	Tagged:     true,
 	Quota:      "port",
 	Virtual: tagFilters(portMeta, map[string]func(*model.Port, string) bool{

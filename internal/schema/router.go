@@ -21,6 +21,7 @@ func routerMeta(r *model.Router) *model.Meta { return &r.Meta }
 var Router = (&Resource[model.Router]{
 	Name: "router", Plural: "routers", Kind: "Router", Extension: "router",
 	Operations: CanCreate | CanUpdate | CanDelete | CanBulk,
+	Actions:    routerActions,
 	Tagged:     true,
 	Quota:      "router",
 	Virtual:    tagFilters(routerMeta, map[string]func(*model.Router, string) bool{}),

@@ -112,6 +112,8 @@ type Resource[T any] struct {
 	Quota string
 	// ListOnly says that objects are listed but have no path of their own.
 	ListOnly bool
+	// Actions are what can be done with an object besides changing and deleting it.
+	Actions []Action
 
 	byName map[string]*Attribute[T]
 }

@@ -17,6 +17,7 @@ func subnetPoolMeta(p *model.SubnetPool) *model.Meta { return &p.Meta }
 var SubnetPool = (&Resource[model.SubnetPool]{
 	Name: "subnetpool", Plural: "subnetpools", Kind: "SubnetPool", Quota: "subnetpool", Extension: "subnet_allocation",
 	Operations: CanCreate | CanUpdate | CanDelete | CanBulk,
+	Actions:    subnetPoolActions,
 	Tagged:     true,
 	Virtual:    tagFilters(subnetPoolMeta, map[string]func(*model.SubnetPool, string) bool{}),
 	Attributes: slices.Concat(

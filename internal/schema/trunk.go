@@ -14,6 +14,7 @@ func trunkMeta(t *model.Trunk) *model.Meta { return &t.Meta }
 var Trunk = (&Resource[model.Trunk]{
 	Name: "trunk", Plural: "trunks", Kind: "Trunk", Extension: "trunk",
 	Operations: CanCreate | CanUpdate | CanDelete | CanBulk,
+	Actions:    trunkActions,
 	Tagged:     true,
 	Quota:      "trunk",
 	Virtual:    tagFilters(trunkMeta, map[string]func(*model.Trunk, string) bool{}),
