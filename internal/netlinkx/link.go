@@ -31,6 +31,8 @@ type Link struct {
 	MTU    int
 	Up     bool
 	Master int // the index of the bridge to which it belongs; 0: none
+	// Parent is, of a veth device, the index of the other end in the namespace of that one.
+	Parent int
 	Bridge *BridgeInfo
 	VXLAN  *VXLANInfo
 	// Port is set when the device is a port of a Linux bridge.
@@ -134,6 +136,8 @@ func parseLink(m []byte) (*Link, error) {
 			l.MTU = u32(v)
 		case unix.IFLA_MASTER:
 			l.Master = u32(v)
+		case unix.IFLA_LINK:
+			l.Parent = u32(v)
 		case unix.IFLA_LINKINFO:
 			parseLinkInfo(l, v)
 		case unix.IFLA_AF_SPEC:

@@ -20,7 +20,9 @@ import (
 
 // Pair is a pair as it should be.
 type Pair struct {
-	// Host is the name of the end in the namespace of the process, Inside that of the other end.
+	// HostNamespace is that of the outer end; nil: the namespace of the process.
+	HostNamespace *netns.Handle
+	// Host is the name of the outer end, Inside that of the other one.
 	Host, Inside string
 	// MAC is that of the inner end.
 	MAC net.HardwareAddr
@@ -52,10 +54,10 @@ func Handle(ns *netns.Handle) (*netlink.Handle, error) {
 	return h, nil
 }
 
-func open(ns *netns.Handle) (ends, error) {
-	host, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+func open(outer, ns *netns.Handle) (ends, error) {
+	host, err := hostHandle(outer)
 	if err != nil {
-		return ends{}, fmt.Errorf("open a netlink socket: %w", err)
+		return ends{}, err
 	}
 	inside, err := Handle(ns)
 	if err != nil {
@@ -63,6 +65,17 @@ func open(ns *netns.Handle) (ends, error) {
 		return ends{}, err
 	}
 	return ends{host, inside}, nil
+}
+
+func hostHandle(outer *netns.Handle) (*netlink.Handle, error) {
+	if outer != nil {
+		return Handle(outer)
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open a netlink socket: %w", err)
+	}
+	return h, nil
 }
 
 func (e ends) Close() {
@@ -73,7 +86,7 @@ func (e ends) Close() {
 // Ensure makes the pair, or makes right what is wrong with it, and puts the inner end up. A pair that is right is left
 // untouched.
 func Ensure(ns *netns.Handle, p Pair) (State, error) {
-	e, err := open(ns)
+	e, err := open(p.HostNamespace, ns)
 	if err != nil {
 		return State{}, err
 	}
