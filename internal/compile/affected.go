@@ -16,12 +16,13 @@ type HostKey struct{ Host, Key string }
 //
 // The net change counts: the state before the commit against the state after it, for each object changed. What no
 // document shows (a name, a port's status) affects nothing. The cost follows the hosts concerned: a port costs one
-// lookup a host of its network; only a host that joins or leaves a network, and a DHCP server that comes or goes, cost
-// one a port of it.
+// lookup a host of its network, and one a host with rules that refer to one of its security groups; only a host that
+// joins or leaves a network, gets or loses a set of addresses, and a DHCP server that comes or goes, cost one a port of
+// it.
 func (c *Compiler) Affected(commit *state.Commit) []HostKey {
 	a := &affected{
 		before: commit.Before, after: commit.Snapshot,
-		keys: map[HostKey]struct{}{}, checked: map[HostKey]bool{},
+		keys: map[HostKey]struct{}{}, checked: map[HostKey]bool{}, wanting: map[string]map[string]bool{},
 	}
 	seen := make(map[[2]string]bool, len(commit.Changes))
 	for _, ch := range commit.Changes {
@@ -41,8 +42,11 @@ func (c *Compiler) Affected(commit *state.Commit) []HostKey {
 type affected struct {
 	before, after *state.Snapshot
 	keys          map[HostKey]struct{}
-	// checked holds the (host, network) pairs whose attachment has been compared.
+	// checked holds what of which host has been compared: its attachment to a network, whether it has a security group,
+	// whether it wants a set.
 	checked map[HostKey]bool
+	// wanting caches hostsOf.
+	wanting map[string]map[string]bool
 }
 
 func (a *affected) add(host, kind, id string) { a.keys[HostKey{host, kind + "/" + id}] = struct{}{} }
@@ -62,6 +66,12 @@ func (a *affected) change(kind, id string) {
 		netChange(a, state.Agents, id, a.agent)
 	case state.DHCPBindings.Kind():
 		netChange(a, state.DHCPBindings, id, a.dhcpBinding)
+	case state.SecurityGroups.Kind():
+		netChange(a, state.SecurityGroups, id, a.securityGroup)
+	case state.SecurityGroupRules.Kind():
+		netChange(a, state.SecurityGroupRules, id, a.securityGroupRule)
+	case state.AddressGroups.Kind():
+		netChange(a, state.AddressGroups, id, a.addressGroup)
 	}
 }
 
@@ -81,6 +91,7 @@ func (a *affected) port(old, now *model.Port) {
 	}
 	a.portIn(a.before, old)
 	a.portIn(a.after, now)
+	a.portFilters(old, now)
 }
 
 // samePort compares what documents show of a port.
@@ -88,7 +99,8 @@ func samePort(a, b *model.Port) bool {
 	return a.NetworkID == b.NetworkID && a.MAC == b.MAC && a.AdminStateUp == b.AdminStateUp &&
 		a.DeviceOwner == b.DeviceOwner && a.DNSName == b.DNSName &&
 		a.Binding.Bound() == b.Binding.Bound() && a.Binding.Host == b.Binding.Host &&
-		a.Binding.SegmentID == b.Binding.SegmentID && a.BindingGeneration == b.BindingGeneration && slices.Equal(a.FixedIPs, b.FixedIPs)
+		a.Binding.SegmentID == b.Binding.SegmentID && a.BindingGeneration == b.BindingGeneration &&
+		a.PortSecurityEnabled == b.PortSecurityEnabled && sameMember(a, b)
 }
 
 // portIn adds the documents that show the port in the state r, which is before or after.

@@ -1,8 +1,9 @@
 // Package compile turns the state into what each host has to do.
 //
 // The view of a host is a set of documents (proto/southbound/v1): the ports bound to it, the segments through which it
-// reaches their networks, the neighbours of these ports on other hosts, and the DHCP service it gives. The package is
-// pure: state in, documents out. It has no memory, no clock and no goroutine.
+// reaches their networks, the neighbours of these ports on other hosts, the security groups that filter them with the
+// addresses that these refer to, and the DHCP service it gives. The package is pure: state in, documents out. It has no
+// memory, no clock and no goroutine.
 //
 // Read in this order:
 //   - Document says what a key means for a host in a state. It is the only place where documents are made, so a view
@@ -86,6 +87,14 @@ func (c *Compiler) Document(r state.Reader, host, key string) *sb.Document {
 		if body := dhcpHost(r, host, id); body != nil {
 			d.Body = &sb.Document_DhcpHost{DhcpHost: body}
 		}
+	case kindSecurityGroup:
+		if body := securityGroup(r, host, id); body != nil {
+			d.Body = &sb.Document_SecurityGroup{SecurityGroup: body}
+		}
+	case kindSetMember:
+		if body := setMember(r, host, id); body != nil {
+			d.Body = &sb.Document_SetMember{SetMember: body}
+		}
 	}
 	if d.Body == nil || !seal(d) {
 		return nil
@@ -125,6 +134,9 @@ func (c *Compiler) Keys(r state.Reader, host string) iter.Seq[string] {
 			if !neighbourKeys(r, host, p.NetworkID, yield) {
 				return
 			}
+		}
+		if !securityKeys(r, host, yield) {
+			return
 		}
 		for b := range state.DHCPBindingsByHost.List(r, host) {
 			if !yield(kindDHCPNetwork + "/" + b.NetworkID) {

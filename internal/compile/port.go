@@ -31,6 +31,7 @@ func port(r state.Reader, host, id string) *sb.Port {
 
 		BindingGeneration: p.BindingGeneration,
 	}
+	filters(doc, p)
 	for _, f := range p.FixedIPs {
 		s, ok := state.Subnets.Get(r, f.SubnetID)
 		if !ok {
@@ -155,20 +156,24 @@ func neighbourKeys(r state.Reader, host, networkID string, yield func(string) bo
 	return true
 }
 
-// networkHosts iterates over the hosts that have bound ports on the network, each once, in order. It costs one index
-// lookup a host, whatever the number of ports.
+// networkHosts iterates over the hosts that have bound ports on the network, each once, in order.
 func networkHosts(r state.Reader, networkID string) iter.Seq[string] {
+	return lastParts(r, state.PortsByNetworkHost, networkID+"/")
+}
+
+// lastParts iterates over what follows the prefix in the keys of an index, each once, in order. It costs one lookup a
+// key, whatever the number of objects that have it.
+func lastParts[T any](r state.Reader, ix *state.Index[T], prefix string) iter.Seq[string] {
 	return func(yield func(string) bool) {
-		prefix := networkID + "/"
 		from := prefix
 		for from != "" {
 			next := ""
-			for key := range state.PortsByNetworkHost.From(r, from) {
-				host, ok := strings.CutPrefix(key, prefix)
-				if !ok || !yield(host) {
+			for key := range ix.From(r, from) {
+				part, ok := strings.CutPrefix(key, prefix)
+				if !ok || !yield(part) {
 					return
 				}
-				// Keys end with a zero byte and the port's id: this is the least key behind all ports of the host.
+				// In the index, keys end with a zero byte and the object's id: this is the least key behind all of them.
 				next = key + "\x01"
 				break
 			}

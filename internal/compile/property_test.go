@@ -22,6 +22,10 @@ var (
 	networks = []string{"net-a", "net-b"}
 	subnets  = []string{"sub-1", "sub-2", "sub-3"}
 	ports    = []string{"port-1", "port-2", "port-3", "port-4", "port-5"}
+
+	groups        = []string{"group-1", "group-2", "group-3"}
+	groupRules    = []string{"rule-1", "rule-2", "rule-3", "rule-4"}
+	addressGroups = []string{"addresses-1", "addresses-2"}
 )
 
 // TestAffectedKeepsViewsLikeTheFullOnes drives random histories: after each commit, asking anew only for what Affected
@@ -84,7 +88,8 @@ func (v views) follow(c *compile.Compiler, commit *state.Commit) {
 // states, too (a port without its network, a binding without its port).
 func randomChange(t *rapid.T, tx *state.Tx) {
 	drop := rapid.IntRange(0, 4).Draw(t, "drop") == 0
-	switch rapid.SampledFrom([]string{"network", "subnet", "port", "port", "port", "agent", "dhcp"}).Draw(t, "kind") {
+	kinds := []string{"network", "subnet", "port", "port", "port", "agent", "dhcp", "group", "rule", "rule", "addresses"}
+	switch rapid.SampledFrom(kinds).Draw(t, "kind") {
 	case "network":
 		id := rapid.SampledFrom(networks).Draw(t, "id")
 		if drop {
@@ -127,7 +132,47 @@ func randomChange(t *rapid.T, tx *state.Tx) {
 			Meta: model.Meta{ID: network + ":" + host}, NetworkID: network, Host: host,
 			PortID: rapid.SampledFrom(ports).Draw(t, "port"),
 		})
+	case "group":
+		id := rapid.SampledFrom(groups).Draw(t, "id")
+		if drop {
+			state.SecurityGroups.Delete(tx, id)
+			return
+		}
+		state.SecurityGroups.Put(tx, &model.SecurityGroup{
+			Meta: model.Meta{ID: id}, Stateful: rapid.Bool().Draw(t, "stateful"),
+		})
+	case "rule":
+		id := rapid.SampledFrom(groupRules).Draw(t, "id")
+		if drop {
+			state.SecurityGroupRules.Delete(tx, id)
+			return
+		}
+		state.SecurityGroupRules.Put(tx, randomRule(t, id))
+	case "addresses":
+		id := rapid.SampledFrom(addressGroups).Draw(t, "id")
+		if drop {
+			state.AddressGroups.Delete(tx, id)
+			return
+		}
+		g := &model.AddressGroup{Meta: model.Meta{ID: id}}
+		for i := range rapid.IntRange(0, 3).Draw(t, "bits") {
+			g.Addresses = append(g.Addresses, netip.PrefixFrom(netip.AddrFrom4([4]byte{10, byte(i), 0, 0}), 16))
+		}
+		state.AddressGroups.Put(tx, g)
 	}
+}
+
+func randomRule(t *rapid.T, id string) *model.SecurityGroupRule {
+	r := &model.SecurityGroupRule{Meta: model.Meta{ID: id}, Direction: model.Ingress, EtherType: model.IPv4}
+	r.GroupID = rapid.SampledFrom(groups).Draw(t, "group")
+	r.Protocol = rapid.SampledFrom([]string{"", "tcp"}).Draw(t, "protocol")
+	switch rapid.SampledFrom([]string{"anybody", "group", "addresses"}).Draw(t, "remote") {
+	case "group":
+		r.RemoteGroupID = rapid.SampledFrom(groups).Draw(t, "remote group")
+	case "addresses":
+		r.RemoteAddressGroupID = rapid.SampledFrom(addressGroups).Draw(t, "address group")
+	}
+	return r
 }
 
 func randomNetwork(t *rapid.T, id string) *model.Network {
@@ -181,6 +226,11 @@ func randomPort(t *rapid.T, id string) *model.Port {
 			SubnetID: rapid.SampledFrom(subnets).Draw(t, "subnet"),
 			IP:       netip.AddrFrom4([4]byte{10, 0, 0, byte(rapid.IntRange(2, 4).Draw(t, "ip"))}),
 		})
+	}
+	p.PortSecurityEnabled = rapid.IntRange(0, 4).Draw(t, "port security") > 0
+	p.SecurityGroupIDs = rapid.SliceOfNDistinct(rapid.SampledFrom(groups), 0, 2, rapid.ID).Draw(t, "groups")
+	if rapid.Bool().Draw(t, "pair") {
+		p.AllowedAddressPairs = []model.AddressPair{{IP: netip.MustParsePrefix("10.9.0.1/24"), MAC: p.MAC}}
 	}
 	return p
 }

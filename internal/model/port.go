@@ -4,11 +4,22 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // DefaultDNSDomain is the domain of the names of workloads unless the operator sets another. Names in the API end in a
 // dot, this one does not: DHCP wants it without.
 const DefaultDNSDomain = "openstacklocal"
+
+// networkOwned is how the device owners begin whose ports are part of the network itself: DHCP servers, routers,
+// floating IPs.
+const networkOwned = "network:"
+
+// Filtered says whether what the port sends and gets is filtered: by port security and its security groups. Ports that
+// are part of the network itself are not.
+func (p *Port) Filtered() bool {
+	return p.PortSecurityEnabled && !strings.HasPrefix(p.DeviceOwner, networkOwned)
+}
 
 // AddressPair is an address (and MAC) that a port may use besides its own.
 type AddressPair struct {

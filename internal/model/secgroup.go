@@ -106,6 +106,24 @@ func (r *SecurityGroupRule) Match() string {
 	}, "/")
 }
 
+// RemoteSet names the set of addresses that the rule refers to as the other end, "group:<security group id>" or
+// "addresses:<address group id>"; empty: it refers to none.
+func (r *SecurityGroupRule) RemoteSet() string {
+	switch {
+	case r.RemoteGroupID != "":
+		return GroupSet(r.RemoteGroupID)
+	case r.RemoteAddressGroupID != "":
+		return AddressSet(r.RemoteAddressGroupID)
+	}
+	return ""
+}
+
+// GroupSet names the set of the addresses of all ports that have the security group.
+func GroupSet(groupID string) string { return "group:" + groupID }
+
+// AddressSet names the set of the blocks of an address group.
+func AddressSet(addressGroupID string) string { return "addresses:" + addressGroupID }
+
 func everywhere(p netip.Prefix) bool { return p.Bits() == 0 && p.Addr().IsUnspecified() }
 
 func portText(p *int) string {

@@ -35,12 +35,34 @@ var (
 		return optional(r.RemoteAddressGroupID)
 	})
 
+	// SecurityGroupRulesByRemoteSet finds the rules that refer to a set of addresses, by the groups that they belong to:
+	// "<set>/<security group id>".
+	SecurityGroupRulesByRemoteSet = newIndex(SecurityGroupRules, func(r *model.SecurityGroupRule) []string {
+		set := r.RemoteSet()
+		if set == "" {
+			return nil
+		}
+		return []string{set + "/" + r.GroupID}
+	})
+
 	AddressGroups          = newTable[model.AddressGroup]("address-group")
 	AddressGroupsByProject = newIndex(AddressGroups, func(g *model.AddressGroup) []string { return []string{g.ProjectID} })
 	AddressGroupsByName    = newIndex(AddressGroups, func(g *model.AddressGroup) []string { return []string{g.Name} })
 
 	// PortsBySecurityGroup finds the ports that have a security group.
 	PortsBySecurityGroup = newIndex(Ports, func(p *model.Port) []string { return p.SecurityGroupIDs })
+	// PortsBySecurityGroupHost finds the filtered ports that have a security group and are bound to a host: "<security
+	// group id>/<host>".
+	PortsBySecurityGroupHost = newIndex(Ports, func(p *model.Port) []string {
+		if !p.Binding.Bound() || !p.Filtered() {
+			return nil
+		}
+		keys := make([]string, len(p.SecurityGroupIDs))
+		for i, id := range p.SecurityGroupIDs {
+			keys[i] = id + "/" + p.Binding.Host
+		}
+		return keys
+	})
 )
 
 // RuleKey identifies what a rule says among all rules.
