@@ -7,6 +7,7 @@ import (
 
 	"github.com/neutrino-net/neutrino/internal/model"
 	agentrules "github.com/neutrino-net/neutrino/internal/service/agent"
+	"github.com/neutrino-net/neutrino/internal/service/l3"
 	"github.com/neutrino-net/neutrino/internal/service/port"
 	"github.com/neutrino-net/neutrino/internal/southbound"
 	"github.com/neutrino-net/neutrino/internal/state"
@@ -63,6 +64,7 @@ func (h *hosts) Reported(ctx context.Context, host string, statuses []southbound
 		}
 		_, err := h.store.Update(ctx, func(tx *state.Tx) error {
 			h.ports.Report(tx, host, report)
+			l3.Report(tx, host, report)
 			return nil
 		})
 		if err != nil {

@@ -29,6 +29,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/scheduler"
 	agentrules "github.com/neutrino-net/neutrino/internal/service/agent"
 	"github.com/neutrino-net/neutrino/internal/service/dhcp"
+	"github.com/neutrino-net/neutrino/internal/service/l3"
 	"github.com/neutrino-net/neutrino/internal/service/network"
 	"github.com/neutrino-net/neutrino/internal/service/port"
 	"github.com/neutrino-net/neutrino/internal/service/quota"
@@ -107,6 +108,7 @@ type server struct {
 	types         *typedriver.Manager
 	networks      *network.Rules
 	dhcp          *dhcp.Service
+	l3            *l3.Service
 	authenticator identity.Authenticator
 	identityAPI   http.Handler
 	rest          *rest.API
@@ -220,6 +222,7 @@ func (s *server) makeRules(context.Context) error {
 	s.hosts.agents = agentrules.New(s.hosts)
 	s.networks = network.New(s.types)
 	s.dhcp = dhcp.New(dhcp.Options{Ports: s.hosts.ports, Liveness: s.hosts})
+	s.l3 = l3.New(l3.Options{Ports: s.hosts.ports, Liveness: s.hosts, Started: s.started})
 	s.hosts.Server, err = southbound.NewServer(southbound.Options{
 		Store: s.store, Authority: authority, Reporter: s.hosts, Logger: s.Logger, Metrics: s.registry,
 		Compiler: compile.New(compile.Options{
@@ -306,7 +309,11 @@ func (s *server) makeAPI(ctx context.Context) error {
 
 func (s *server) serve(context.Context) error {
 	s.stack.Go("southbound", func(ctx context.Context) error { return s.hosts.Serve(ctx, s.southbound) })
-	s.stack.Go("scheduler", scheduler.New(scheduler.Options{Store: s.store, DHCP: s.dhcp, Logger: s.Logger}).Run)
+	for name, work := range map[string]scheduler.Work{
+		"DHCP scheduler": scheduler.Networks(s.dhcp), "router scheduler": scheduler.Routers(s.l3, s.hosts),
+	} {
+		s.stack.Go(name, scheduler.New(scheduler.Options{Store: s.store, Work: work, Logger: s.Logger}).Run)
+	}
 	if s.nova != nil {
 		s.stack.Go("nova", s.nova.Run)
 	}

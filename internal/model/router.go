@@ -20,17 +20,26 @@ type Router struct {
 	AdminStateUp bool `json:"admin_state_up"`
 	// Gateway is the way out; nil where there is none.
 	Gateway *Gateway `json:"gateway,omitempty"`
-	// InterfaceIDs are the ports by which it is attached to subnets, in order of attachment. A port that only looks like
-	// an interface, by its device_id and device_owner, is none.
+	// InterfaceIDs are the ports by which it is attached to subnets, in order of attachment. A port that only looks
+	// like an interface, by its device_id and device_owner, is none.
 	InterfaceIDs []string `json:"interface_ids,omitempty"`
 	// Routes are the routes that the tenant has added to those that follow from the interfaces.
 	Routes []HostRoute `json:"routes,omitempty"`
-	// HA asks for several hosts of which one at a time serves the router; Distributed for service on every host that has
-	// ports of its subnets.
+	// HA asks for several hosts of which one at a time serves the router; Distributed for service on every host that
+	// has ports of its subnets.
 	HA          bool `json:"ha,omitempty"`
 	Distributed bool `json:"distributed,omitempty"`
-	// Hosts are those whose L3 agents are to serve the router.
-	Hosts                 []string `json:"hosts,omitempty"`
+	// Hosts are those whose L3 agents are to serve the router; the first of them does. ManualHosts says that an
+	// operator has chosen them, or has chosen that there be none: the scheduler leaves it at that as long as they live.
+	Hosts       []string `json:"hosts,omitempty"`
+	ManualHosts bool     `json:"manual_hosts,omitempty"`
+	// Leaving is the host that has served the router and has not yet said that it no longer does: until then no other
+	// may.
+	Leaving string `json:"leaving,omitempty"`
+	// PlacementReason says what keeps the router from being served as it is wanted, HostReason what its host has
+	// reported. Both are shown as its status_reason.
+	PlacementReason       string   `json:"placement_reason,omitempty"`
+	HostReason            string   `json:"host_reason,omitempty"`
 	AvailabilityZoneHints []string `json:"availability_zone_hints,omitempty"`
 	FlavorID              string   `json:"flavor_id,omitempty"`
 	// NDPProxy says that the gateway may answer neighbour solicitations for addresses behind the router.
@@ -88,6 +97,14 @@ func (r *Router) InterfaceOwner() string {
 	return DeviceOwnerRouterInterface
 }
 
+// LegIDs are the ids of the ports by which the router is attached to networks: its interfaces, and that of its gateway.
+func (r *Router) LegIDs() []string {
+	if r.Gateway == nil {
+		return r.InterfaceIDs
+	}
+	return append(slices.Clone(r.InterfaceIDs), r.Gateway.PortID)
+}
+
 // RouterInterfaceOwner says whether the device owner is that of a router's interface.
 func RouterInterfaceOwner(owner string) bool {
 	return owner == DeviceOwnerRouterInterface || owner == DeviceOwnerRouterInterfaceHA ||
@@ -118,6 +135,7 @@ type FloatingIP struct {
 	FixedIP     netip.Addr       `json:"fixed_ip_address,omitzero"`
 	RouterID    string           `json:"router_id,omitempty"`
 	Status      FloatingIPStatus `json:"status"`
+	HostReason  string           `json:"host_reason,omitempty"` // why its host could not do it
 	QoSPolicyID string           `json:"qos_policy_id,omitempty"`
 	DNSName     string           `json:"dns_name,omitempty"`
 	DNSDomain   string           `json:"dns_domain,omitempty"`
@@ -156,6 +174,7 @@ type PortForwarding struct {
 	Internal       PortRange  `json:"internal"`
 	InternalPortID string     `json:"internal_port_id"`
 	InternalIP     netip.Addr `json:"internal_ip_address"`
+	HostReason     string     `json:"host_reason,omitempty"` // why its host could not do it
 }
 
 // Clone returns a deep copy.

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // run runs a scheduler until the test ends.
 func run(t *testing.T, w *st.World) {
 	s := scheduler.New(scheduler.Options{
-		Store: w.Store, DHCP: w.DHCP, Logger: slog.New(slog.DiscardHandler), Retry: 5 * time.Millisecond,
+		Store: w.Store, Work: scheduler.Networks(w.DHCP), Logger: slog.New(slog.DiscardHandler), Retry: 5 * time.Millisecond,
 	})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error)

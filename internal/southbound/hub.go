@@ -239,6 +239,20 @@ func (p *progress) appliedIn(newest *state.Snapshot) int64 {
 	return p.applied
 }
 
+// appliedBy is the revision of which the host has applied everything that concerns it.
+func (h *hub) appliedBy(name string) int64 {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	entry := h.hosts[name]
+	switch {
+	case entry == nil:
+		return 0
+	case entry.conn == nil:
+		return entry.applied
+	}
+	return entry.conn.appliedIn(h.snapshot)
+}
+
 func (h *hub) alive(name string, now time.Time) (bool, time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

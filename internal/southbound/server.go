@@ -221,3 +221,7 @@ func (s *Server) Hosts() []HostState {
 func (s *Server) Alive(host string) (alive bool, lastHeard time.Time) {
 	return s.hub.alive(host, time.Now())
 }
+
+// Applied is the revision up to which the host has applied everything that concerns it; 0 for a host that has not
+// connected since the server started.
+func (s *Server) Applied(host string) int64 { return s.hub.appliedBy(host) }

@@ -9,6 +9,8 @@ var (
 	RoutersByName    = newIndex(Routers, func(r *model.Router) []string { return optional(r.Name) })
 	RoutersByFlavor  = newIndex(Routers, func(r *model.Router) []string { return optional(r.FlavorID) })
 	RoutersByHost    = newIndex(Routers, func(r *model.Router) []string { return r.Hosts })
+	// RoutersByLeg finds the router that is attached by a port, as interface or gateway.
+	RoutersByLeg = newIndex(Routers, func(r *model.Router) []string { return r.LegIDs() })
 	// RoutersByNetwork finds the routers that have their gateway on an external network.
 	RoutersByNetwork = newIndex(Routers, func(r *model.Router) []string {
 		if r.Gateway == nil {

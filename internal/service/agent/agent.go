@@ -102,8 +102,7 @@ func same(a, b *model.Agent) bool {
 		slices.Equal(a.TunnelTypes, b.TunnelTypes) && maps.Equal(a.BridgeMappings, b.BridgeMappings)
 }
 
-// remove deletes an agent. What a DHCP agent has served is given to others by the scheduler; the routers of an L3 agent
-// wait for an operator.
+// remove deletes an agent. What it has served is given to others by the scheduler.
 func remove(tx *state.Tx, a *model.Agent) {
 	if a.Role == model.RoleDHCP {
 		for _, b := range slices.Collect(state.DHCPBindingsByHost.List(tx, a.Host)) {

@@ -8,8 +8,8 @@ import (
 	"github.com/neutrino-net/neutrino/internal/state"
 )
 
-// attached iterates over the router's ports: its interfaces and that of its gateway.
-func attached(r state.Reader, router *model.Router) iter.Seq[*model.Port] {
+// Attached iterates over the router's ports: its interfaces and that of its gateway.
+func Attached(r state.Reader, router *model.Router) iter.Seq[*model.Port] {
 	return func(yield func(*model.Port) bool) {
 		for _, id := range router.InterfaceIDs {
 			if p, ok := state.Ports.Get(r, id); ok && !yield(p) {
@@ -27,7 +27,7 @@ func attached(r state.Reader, router *model.Router) iter.Seq[*model.Port] {
 // checkOverlap says whether the router can reach the subnets besides those that it reaches already: the same address
 // must not be in two places. The port with the id except does not count.
 func checkOverlap(r state.Reader, router *model.Router, subnets []*model.Subnet, except string) error {
-	for p := range attached(r, router) {
+	for p := range Attached(r, router) {
 		if p.ID == except {
 			continue
 		}

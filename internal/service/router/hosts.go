@@ -22,29 +22,30 @@ func Assign(tx *state.Tx, r *model.Router, a *model.Agent) error {
 			"The router %s has been already hosted by the L3 Agent of host %s.", r.ID, r.Hosts[0])
 	}
 	r = r.Clone()
-	r.Hosts = append(r.Hosts, a.Host)
+	r.Hosts, r.ManualHosts = append(r.Hosts, a.Host), true
 	state.Routers.Put(tx, r)
 	return nil
 }
 
-// Unassign ends the service of the L3 agent for the router. The fault, where there is none, is RouterNotHostedByL3Agent
-// (409).
+// Unassign ends the service of the L3 agent for the router, which then waits for an operator to give it another. The
+// fault, where there is none, is RouterNotHostedByL3Agent (409).
 func Unassign(tx *state.Tx, r *model.Router, a *model.Agent) error {
 	if a.Role != model.RoleL3 || !slices.Contains(r.Hosts, a.Host) {
 		return fault.New(fault.Conflict, "RouterNotHostedByL3Agent",
 			"The router %s is not hosted by the L3 Agent %s.", r.ID, a.ID)
 	}
 	r = r.Clone()
-	r.Hosts = slices.DeleteFunc(r.Hosts, func(host string) bool { return host == a.Host })
+	r.Hosts, r.ManualHosts = slices.DeleteFunc(r.Hosts, func(host string) bool { return host == a.Host }), true
 	state.Routers.Put(tx, r)
 	return nil
 }
 
-// ForgetHost ends the service of a host for all routers: its L3 agent is gone.
+// ForgetHost ends the service of a host for all routers: its L3 agent is gone. The scheduler gives them to others.
 func ForgetHost(tx *state.Tx, host string) {
 	for _, r := range slices.Collect(state.RoutersByHost.List(tx, host)) {
 		r = r.Clone()
 		r.Hosts = slices.DeleteFunc(r.Hosts, func(h string) bool { return h == host })
+		r.ManualHosts = r.ManualHosts && len(r.Hosts) > 0
 		state.Routers.Put(tx, r)
 	}
 }

@@ -62,7 +62,7 @@ func checkRoutes(r state.Reader, router *model.Router) error {
 	}
 	var blocks []netip.Prefix
 	var own []netip.Addr
-	for p := range attached(r, router) {
+	for p := range Attached(r, router) {
 		for _, f := range p.FixedIPs {
 			own = append(own, f.IP)
 		}

@@ -1,0 +1,184 @@
+// Package l3 decides which host serves a router, binds the router's ports to it, and enters what the host says became
+// of routers and floating IPs.
+//
+// A router that has interfaces or a gateway is served by one host with the l3 role: the first of its Hosts. What the
+// host is sent follows from where the router's ports are bound (package compile), so the bindings are what counts: a
+// port of a router is bound to the serving host or to none.
+//
+// Ensure makes it so, whatever was there before; it changes nothing when all is right. Package scheduler calls it for
+// every router that a change may concern.
+//
+// Read in this order: Ensure here; choose.go, which host it is; move.go, how a router leaves a host; report.go, what
+// hosts report.
+//
+// Highly available and distributed routers are served like others, by one host, and say so in their status_reason.
+// Their further hosts have a place in Hosts already.
+package l3
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/neutrino-net/neutrino/internal/auth"
+	"github.com/neutrino-net/neutrino/internal/ml2/mech"
+	"github.com/neutrino-net/neutrino/internal/model"
+	"github.com/neutrino-net/neutrino/internal/schema"
+	"github.com/neutrino-net/neutrino/internal/service/port"
+	"github.com/neutrino-net/neutrino/internal/service/router"
+	"github.com/neutrino-net/neutrino/internal/state"
+)
+
+// The reasons that pass by themselves: when another host connects, or when time has passed.
+var (
+	// ErrNoHost says that no connected host can serve the router.
+	ErrNoHost = errors.New("no host can serve it")
+	// ErrLeaving says that the host which served the router has not said yet that it no longer does.
+	ErrLeaving = errors.New("it waits for the host that has served it")
+)
+
+// Options configure a Service.
+type Options struct {
+	Ports    *port.Rules   // required: they bind the ports of routers
+	Liveness mech.Liveness // nil: all hosts are connected
+	// MoveAfter is how long a host must not have been heard of before its routers move to others; 0: they never do by
+	// themselves. See move.go for what keeps two hosts from serving one router.
+	MoveAfter time.Duration
+	// Started is since when hosts could have been heard of: the start of the server.
+	Started time.Time
+}
+
+// Service gives routers their hosts.
+type Service struct{ opts Options }
+
+// New returns a service.
+func New(opts Options) *Service { return &Service{opts: opts} }
+
+// Released says whether a host has applied a state in which it had no part in the router.
+type Released func(routerID, host string) bool
+
+// Pass looks after several routers in one transaction: it counts what the hosts have to do only once.
+type Pass struct {
+	s        *Service
+	tx       *state.Tx
+	released Released
+	// load has the number of routers of each usable host; nil until needed.
+	load map[string]int
+}
+
+// Pass begins a pass. A nil released says that no host ever says so.
+func (s *Service) Pass(tx *state.Tx, released Released) *Pass {
+	if released == nil {
+		released = func(string, string) bool { return false }
+	}
+	return &Pass{s: s, tx: tx, released: released}
+}
+
+// Ensure makes the service of the router what it should be. An error says what could not be done; the rest is done, and
+// stands. ErrNoHost and ErrLeaving pass by themselves.
+func (p *Pass) Ensure(routerID string) error {
+	old, ok := state.Routers.Get(p.tx, routerID)
+	if !ok {
+		return nil
+	}
+	now := old.Clone()
+	legs := slices.Collect(router.Attached(p.tx, old))
+	var problems []error
+	if err := p.place(now, legs); err != nil {
+		problems = append(problems, err)
+	}
+	target := ""
+	if len(now.Hosts) > 0 {
+		target = now.Hosts[0]
+	}
+	if err := p.leave(now, legs, target); err != nil {
+		problems = append(problems, err)
+		target = ""
+	}
+	reason := placement(now, legs, errors.Join(problems...))
+	if err := p.bind(now, legs, target); err != nil {
+		problems = append(problems, err)
+		reason = err.Error()
+	}
+	now.PlacementReason = sentence(reason)
+	if !same(old, now) {
+		state.Routers.Put(p.tx, now)
+	}
+	return errors.Join(problems...)
+}
+
+// same compares what a pass changes of a router.
+func same(a, b *model.Router) bool {
+	return slices.Equal(a.Hosts, b.Hosts) && a.ManualHosts == b.ManualHosts && a.Leaving == b.Leaving &&
+		a.PlacementReason == b.PlacementReason && a.HostReason == b.HostReason
+}
+
+// bind binds the ports of the router to the host; none, where it is empty. What the host before has reported is
+// forgotten.
+func (p *Pass) bind(r *model.Router, legs []*model.Port, host string) error {
+	var problems []error
+	for _, old := range legs {
+		if old.Binding.Host == host {
+			continue
+		}
+		leg := old.Clone()
+		leg.Binding.Host = host
+		if err := p.s.opts.Ports.Update(p.tx, auth.System, old, leg, schema.Given{"binding:host_id": true}); err != nil {
+			problems = append(problems, fmt.Errorf("binding its port %s to host %s: %w", old.ID, host, err))
+			continue
+		}
+		r.HostReason = ""
+		if r.Gateway != nil && r.Gateway.PortID == old.ID {
+			p.forget(r.ID)
+		}
+	}
+	return errors.Join(problems...)
+}
+
+// forget puts down the floating IPs of a router whose gateway has moved, until its host reports them.
+func (p *Pass) forget(routerID string) {
+	for _, f := range slices.Collect(state.FloatingIPsByRouter.List(p.tx, routerID)) {
+		if f.Status == model.FloatingIPDown && f.HostReason == "" {
+			continue
+		}
+		f = f.Clone()
+		f.Status, f.HostReason = model.FloatingIPDown, ""
+		state.FloatingIPs.Put(p.tx, f)
+	}
+}
+
+// placement says in the words of the API why the router is not served, or not as it is wanted.
+func placement(r *model.Router, legs []*model.Port, problem error) string {
+	switch {
+	case problem != nil:
+		return problem.Error()
+	case len(legs) == 0:
+		return ""
+	case len(r.Hosts) == 0:
+		return "an operator has taken it from its host and has not given it another"
+	case r.HA && r.Distributed:
+		return fmt.Sprintf("it is served by host %s alone: neither distributed nor with a standby", r.Hosts[0])
+	case r.HA:
+		return fmt.Sprintf("it is served by host %s alone, without a standby", r.Hosts[0])
+	case r.Distributed:
+		return fmt.Sprintf("it is served by host %s for all, and is not distributed", r.Hosts[0])
+	}
+	return ""
+}
+
+// maxReason bounds what the state holds of a reason, in bytes.
+const maxReason = 240
+
+// sentence makes a sentence of one line out of a reason.
+func sentence(reason string) string {
+	if reason == "" {
+		return ""
+	}
+	reason = strings.Join(strings.Fields(reason), " ")
+	if len(reason) > maxReason {
+		reason = strings.ToValidUTF8(reason[:maxReason], "") + "…"
+	}
+	return strings.ToUpper(reason[:1]) + reason[1:] + "."
+}

@@ -1,0 +1,79 @@
+package l3
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/neutrino-net/neutrino/internal/model"
+)
+
+// Two hosts must never both serve a router: both would answer for its addresses. So a router that moves has no host at
+// first: its ports are bound to none, and Leaving names the host that has to let go of it. Only when that has happened
+// is it bound to its next host. A host has let go when
+//
+//   - it has applied a state in which it had no part in the router (Released), or
+//   - its agents have been deleted, or it is down and an operator has taken the router from it: a person vouches for
+//     it, or
+//   - it has not been heard of for MoveAfter.
+//
+// The last is safe because a host serves routers on a lease then: without a word from the server its own kernel stops
+// the routers' ports before the time is over, whatever became of the agent (see LeaseFor, and package agent/l2).
+// Without MoveAfter there are no leases: hosts go on without the server for as long as it takes, and a dead host's
+// routers wait for it or for an operator.
+
+// alive says whether the host is connected; else, since when it is not.
+func (p *Pass) alive(host string) (bool, time.Time) {
+	if p.s.opts.Liveness == nil {
+		return true, time.Time{}
+	}
+	return p.s.opts.Liveness.Alive(host)
+}
+
+// gone says whether the host has been down for so long that its routers are to move.
+func (p *Pass) gone(host string) bool {
+	after := p.s.opts.MoveAfter
+	if after == 0 {
+		return false
+	}
+	alive, since := p.alive(host)
+	if since.Before(p.s.opts.Started) {
+		since = p.s.opts.Started
+	}
+	return !alive && p.tx.Now().Sub(since) >= after
+}
+
+// leave has the ports of the router leave all hosts but target. It returns ErrLeaving as long as one of them may still
+// serve the router.
+func (p *Pass) leave(r *model.Router, legs []*model.Port, target string) error {
+	for _, leg := range legs {
+		if leg.Binding.Bound() && leg.Binding.Host != target {
+			r.Leaving = leg.Binding.Host
+		}
+	}
+	switch {
+	case r.Leaving == "":
+		return nil
+	case r.Leaving == target, p.letGo(r):
+		r.Leaving = ""
+		return nil
+	}
+	return fmt.Errorf("%w, %s", ErrLeaving, r.Leaving)
+}
+
+// letGo says whether the host that the router leaves no longer serves it.
+func (p *Pass) letGo(r *model.Router) bool {
+	if p.released(r.ID, r.Leaving) || p.gone(r.Leaving) {
+		return true
+	}
+	alive, _ := p.alive(r.Leaving)
+	return !alive && (r.ManualHosts || !hasAgent(p.tx, r.Leaving))
+}
+
+// Alive says whether the host is connected.
+func (s *Service) Alive(host string) bool {
+	if s.opts.Liveness == nil {
+		return true
+	}
+	alive, _ := s.opts.Liveness.Alive(host)
+	return alive
+}

@@ -1,0 +1,95 @@
+package l3
+
+import (
+	"strings"
+
+	"github.com/neutrino-net/neutrino/internal/model"
+	"github.com/neutrino-net/neutrino/internal/service/port"
+	"github.com/neutrino-net/neutrino/internal/state"
+)
+
+// Report enters what the agent of a host has reported on routers, floating IPs and port forwardings. Only what the host
+// serves counts; the rest is passed over, as are reports that are no news.
+//
+// It understands router/<id>, floating-ip/<id> and port-forwarding/<id>.
+func Report(tx *state.Tx, host string, statuses []port.Status) {
+	for _, st := range statuses {
+		kind, id, _ := strings.Cut(st.Key, "/")
+		switch kind {
+		case "router":
+			if r, ok := state.Routers.Get(tx, id); ok && serves(tx, host, r) {
+				reportRouter(tx, r, st)
+			}
+		case "floating-ip":
+			if f, ok := state.FloatingIPs.Get(tx, id); ok && translates(tx, host, f.RouterID) {
+				reportFloatingIP(tx, f, st)
+			}
+		case "port-forwarding":
+			fw, ok := state.PortForwardings.Get(tx, id)
+			if !ok {
+				continue
+			}
+			if f, ok := state.FloatingIPs.Get(tx, fw.FloatingIPID); ok && translates(tx, host, f.RouterID) {
+				reportForwarding(tx, fw, st)
+			}
+		}
+	}
+}
+
+// serves says whether any port of the router is bound to the host.
+func serves(r state.Reader, host string, router *model.Router) bool {
+	for _, id := range router.LegIDs() {
+		if p, ok := state.Ports.Get(r, id); ok && p.Binding.Bound() && p.Binding.Host == host {
+			return true
+		}
+	}
+	return false
+}
+
+// translates says whether the gateway of the router is on the host.
+func translates(r state.Reader, host, routerID string) bool {
+	router, ok := state.Routers.Get(r, routerID)
+	if !ok || router.Gateway == nil {
+		return false
+	}
+	p, ok := state.Ports.Get(r, router.Gateway.PortID)
+	return ok && p.Binding.Bound() && p.Binding.Host == host
+}
+
+func reportRouter(tx *state.Tx, r *model.Router, st port.Status) {
+	if reason := because(st); reason != r.HostReason {
+		r = r.Clone()
+		r.HostReason = reason
+		state.Routers.Put(tx, r)
+	}
+}
+
+func reportFloatingIP(tx *state.Tx, f *model.FloatingIP, st port.Status) {
+	now := f.Clone()
+	now.Status, now.HostReason = model.FloatingIPDown, because(st)
+	if st.State == port.Done {
+		now.Status = model.FloatingIPActive
+	}
+	if now.Status != f.Status || now.HostReason != f.HostReason {
+		state.FloatingIPs.Put(tx, now)
+	}
+}
+
+func reportForwarding(tx *state.Tx, fw *model.PortForwarding, st port.Status) {
+	if reason := because(st); reason != fw.HostReason {
+		fw = fw.Clone()
+		fw.HostReason = reason
+		state.PortForwardings.Put(tx, fw)
+	}
+}
+
+// because is the reason of a report that something failed, as a sentence.
+func because(st port.Status) string {
+	switch {
+	case st.State != port.Failed:
+		return ""
+	case strings.TrimSpace(st.Reason) == "":
+		return "The host gave no reason."
+	}
+	return sentence(strings.TrimRight(strings.ToValidUTF8(st.Reason, ""), ". "))
+}
