@@ -20,13 +20,10 @@ type Action[T any] struct {
 	Name   string
 	Method string // default: PUT
 	Policy string // the policy rule that it asks for, on the object; default: Name
-	Status int    // of the answer; default: 200, or 204 when there is nothing to answer
-	// wrapped says that the body is {"router": {…}}, as is declared. Input.Body is then what is inside.
-	wrapped bool
+	// wrapped and bare are declared. Of a wrapped body, Input.Body is what is inside.
+	wrapped, bare bool
 	// Guards are the members of the body that ask for policy rules of their own.
 	Guards []Guard
-	// Bare says that the object is answered as {…} and not as {"router": {…}}.
-	Bare bool
 	// Do does it, in a transaction. obj must be cloned before it is changed. What it returns is answered: an object of
 	// the collection as the caller may see it, a Listed, anything else as plain JSON, and nil as no body.
 	// One of Do and Show is required.
@@ -95,7 +92,7 @@ func (a *Action[T]) complete(declared []schema.Action) error {
 	}
 	for _, d := range declared {
 		if d.Name == a.Name && d.Method == a.Method {
-			a.wrapped = d.Wrapped
+			a.wrapped, a.bare = d.Wrapped, d.Bare
 			return nil
 		}
 	}
@@ -208,39 +205,40 @@ func (c *collection[T]) act(q *request, a *Action[T]) error {
 	}
 	obj, ok := view.(*T)
 	if !ok {
-		return q.answerAny(a.Status, view)
+		return q.answerAny(view)
 	}
 	s, err := c.scope(c.api.opts.Store.Read(), q)
 	if err != nil {
 		return err
 	}
 	v := s.viewer(in.Query["fields"])
-	v.bare = a.Bare
-	v.answerOne(q, statusOr(a.Status, http.StatusOK), s.as(obj))
+	v.bare = a.bare
+	v.answerOne(q, q.done(), s.as(obj))
 	return nil
 }
 
 // answerAny answers with what an action or operation has returned.
-func (q *request) answerAny(status int, view any) error {
+func (q *request) answerAny(view any) error {
 	switch v := view.(type) {
 	case nil:
-		q.w.WriteHeader(statusOr(status, http.StatusNoContent))
+		q.w.WriteHeader(http.StatusNoContent)
 		return nil
 	case Listed:
 		col := q.api.byPlural[v.Plural]
 		if col == nil {
 			return fmt.Errorf("there is no collection %s", v.Plural)
 		}
-		return col.answerSome(q, q.api.opts.Store.Read(), statusOr(status, http.StatusOK), v.IDs)
+		return col.answerSome(q, q.api.opts.Store.Read(), q.done(), v.IDs)
 	}
-	return q.answerValue(statusOr(status, http.StatusOK), view)
+	return q.answerValue(q.done(), view)
 }
 
-func statusOr(status, otherwise int) int {
-	if status == 0 {
-		return otherwise
+// done is the status of an answer that has something to say.
+func (q *request) done() int {
+	if q.Method == http.MethodPost {
+		return http.StatusCreated
 	}
-	return status
+	return http.StatusOK
 }
 
 // answerSome implements anyCollection.
@@ -272,7 +270,6 @@ type Operation struct {
 	Policy string
 	// Target is the object that the rule is asked about; nil: there is none.
 	Target func(r state.Reader, in Input) policy.Target
-	Status int // of the answer; default: 200, or 204 when there is nothing to answer
 	// Do does it in a transaction, Show only reads; one of them is required. What they return is answered: a Listed,
 	// anything else as plain JSON, and nil as no body.
 	Do   func(tx *state.Tx, c *auth.Caller, in Input) (any, error)
@@ -349,5 +346,5 @@ func (o Operation) handle(q *request) error {
 	if err != nil {
 		return err
 	}
-	return q.answerAny(o.Status, view)
+	return q.answerAny(view)
 }

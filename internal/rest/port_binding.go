@@ -31,7 +31,7 @@ func BindingActions(rules BindingRules) []Action[model.Port] {
 			Show: func(_ state.Reader, _ *auth.Caller, p *model.Port, in Input) (any, error) {
 				return listBindings(rules, p, in)
 			}},
-		{Name: many, Method: http.MethodPost, Policy: "create_port_binding", Status: http.StatusCreated,
+		{Name: many, Method: http.MethodPost, Policy: "create_port_binding",
 			Do: func(tx *state.Tx, _ *auth.Caller, p *model.Port, in Input) (any, error) {
 				var b model.PortBinding
 				if err := decodeBinding(&b, in, schema.Create); err != nil {

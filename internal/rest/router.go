@@ -151,7 +151,7 @@ func placement(name, plural string, list func(state.Reader, *model.Agent) []stri
 			},
 		},
 		{
-			Name: name + "s", Method: http.MethodPost, Policy: "create_" + name, Status: http.StatusCreated,
+			Name: name + "s", Method: http.MethodPost, Policy: "create_" + name,
 			Do: func(tx *state.Tx, _ *auth.Caller, a *model.Agent, in Input) (any, error) {
 				// Clients expect JSON even where there is nothing to say.
 				return json.RawMessage("null"), add(tx, a, in.Body)

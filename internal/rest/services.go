@@ -70,7 +70,6 @@ func flavorProfiles() []Action[model.Flavor] {
 	return []Action[model.Flavor]{
 		{
 			Name: "service_profiles", Method: http.MethodPost, Policy: "create_flavor_service_profile",
-			Status: http.StatusCreated,
 			Do: func(tx *state.Tx, _ *auth.Caller, f *model.Flavor, in Input) (any, error) {
 				body, ok := in.Body["service_profile"].(map[string]any)
 				if !ok {

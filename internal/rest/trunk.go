@@ -29,7 +29,7 @@ func Trunks(rules TrunkRules) Collection[model.Trunk] {
 		},
 		Visible: ofProject(state.TrunksByProject),
 		Actions: []Action[model.Trunk]{
-			{Name: "add_subports", Bare: true,
+			{Name: "add_subports",
 				Do: func(tx *state.Tx, c *auth.Caller, t *model.Trunk, in Input) (any, error) {
 					wanted, err := parseSubPorts(in)
 					if err != nil {
@@ -37,7 +37,7 @@ func Trunks(rules TrunkRules) Collection[model.Trunk] {
 					}
 					return answered(rules.AddSubPorts(tx, c, t, wanted))
 				}},
-			{Name: "remove_subports", Bare: true,
+			{Name: "remove_subports",
 				Do: func(tx *state.Tx, _ *auth.Caller, t *model.Trunk, in Input) (any, error) {
 					gone, err := parseSubPorts(in)
 					if err != nil {

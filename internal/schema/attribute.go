@@ -18,7 +18,7 @@ import (
 
 // codec is how values of a Go type are validated, shown, and compared.
 type codec[V any] struct {
-	typ     string
+	shape   Shape
 	parse   func(raw any) (V, error)
 	append  func(b []byte, v V) []byte
 	text    func(v V) string
@@ -59,7 +59,7 @@ func attribute[T, V any](name string, access Access, c codec[V], ref func(*T) *V
 // computed declares an attribute that is only shown.
 func computed[T, V any](name string, access Access, c codec[V], get func(*T) V, opts ...option) *Attribute[T] {
 	a := &Attribute[T]{
-		Common:  Common{Name: name, Access: access, Type: c.typ},
+		Common:  Common{Name: name, Access: access, Shape: c.shape},
 		set:     func(*T, any) error { return fmt.Errorf("'%s' cannot be set", name) },
 		Append:  func(b []byte, o *T) []byte { return c.append(b, get(o)) },
 		Text:    func(o *T) string { return c.text(get(o)) },
@@ -68,7 +68,7 @@ func computed[T, V any](name string, access Access, c codec[V], get func(*T) V, 
 		Canonical: c.canonical,
 	}
 	a.Match = func(o *T, value string) bool { return a.Text(o) == value }
-	if c.typ == "boolean" {
+	if c.shape.Type == "boolean" {
 		a.Match = func(o *T, value string) bool {
 			want, err := parseBool(value)
 			return err == nil && a.Text(o) == strconv.FormatBool(want)
@@ -83,7 +83,7 @@ func computed[T, V any](name string, access Access, c codec[V], get func(*T) V, 
 // text is a string of at most most bytes, without control characters but tab and newline.
 func text(most int) codec[string] {
 	return codec[string]{
-		typ: "string",
+		shape: Shape{Type: "string", Most: most},
 		parse: func(raw any) (string, error) {
 			s, ok := raw.(string)
 			if !ok {
@@ -109,6 +109,7 @@ func text(most int) codec[string] {
 // id is a UUID.
 func id() codec[string] {
 	c := text(36)
+	c.shape.Format = "uuid"
 	c.parse = func(raw any) (string, error) {
 		s, ok := raw.(string)
 		if !ok || len(s) != 36 || uuid.Validate(s) != nil {
@@ -122,6 +123,7 @@ func id() codec[string] {
 // nullable accepts null for the zero value, and shows it as null.
 func nullable[V comparable](c codec[V]) codec[V] {
 	inner := c
+	c.shape.Nullable = true
 	c.parse = func(raw any) (v V, err error) {
 		if raw == nil {
 			return v, nil
@@ -140,7 +142,7 @@ func nullable[V comparable](c codec[V]) codec[V] {
 
 func boolean() codec[bool] {
 	return codec[bool]{
-		typ: "boolean",
+		shape: aBoolean,
 		parse: func(raw any) (bool, error) {
 			switch v := raw.(type) {
 			case bool:
@@ -173,7 +175,7 @@ func parseBool(s string) (bool, error) {
 
 func integer(least, most int) codec[int] {
 	return codec[int]{
-		typ: "integer",
+		shape: Shape{Type: "integer", Least: least, Most: most},
 		parse: func(raw any) (int, error) {
 			var n int
 			var err error
@@ -204,7 +206,7 @@ func integer(least, most int) codec[int] {
 // counter shows an integer that clients cannot set.
 func counter() codec[int64] {
 	return codec[int64]{
-		typ:     "integer",
+		shape:   aNumber,
 		append:  func(b []byte, v int64) []byte { return strconv.AppendInt(b, v, 10) },
 		text:    func(v int64) string { return strconv.FormatInt(v, 10) },
 		compare: cmp.Compare[int64],
@@ -214,7 +216,7 @@ func counter() codec[int64] {
 // timestamp shows a time in the given layout, in UTC.
 func timestamp(layout string) codec[time.Time] {
 	return codec[time.Time]{
-		typ:     "string",
+		shape:   aText.formatted("date-time"),
 		append:  func(b []byte, v time.Time) []byte { return append(v.UTC().AppendFormat(append(b, '"'), layout), '"') },
 		text:    func(v time.Time) string { return v.UTC().Format(layout) },
 		compare: time.Time.Compare,
@@ -230,6 +232,7 @@ const (
 // mac is a unicast MAC address, stored in lower case with colons.
 func mac() codec[string] {
 	c := text(17)
+	c.shape.Format = "mac"
 	c.parse = func(raw any) (string, error) {
 		s, _ := raw.(string)
 		hw, err := net.ParseMAC(s)
@@ -253,7 +256,7 @@ func mac() codec[string] {
 // address is an IP address without a zone; IPv4 in IPv6 is refused.
 func address() codec[netip.Addr] {
 	return codec[netip.Addr]{
-		typ:     "string",
+		shape:   aText.formatted("ip"),
 		parse:   parseAddr,
 		append:  func(b []byte, v netip.Addr) []byte { return append(v.AppendTo(append(b, '"')), '"') },
 		text:    addrText,
@@ -280,7 +283,7 @@ func parseAddr(raw any) (netip.Addr, error) {
 // prefix is an address block. Host bits are cleared, as the networking API does.
 func prefix() codec[netip.Prefix] {
 	return codec[netip.Prefix]{
-		typ:    "string",
+		shape:  aText.formatted("cidr"),
 		parse:  parsePrefix,
 		append: func(b []byte, v netip.Prefix) []byte { return append(v.AppendTo(append(b, '"')), '"') },
 		text:   netip.Prefix.String,
@@ -302,7 +305,7 @@ func parsePrefix(raw any) (netip.Prefix, error) {
 // list is an array of at most most values without duplicates. null is the empty list.
 func list[V any](most int, item codec[V]) codec[[]V] {
 	return codec[[]V]{
-		typ: "array",
+		shape: Shape{Type: "array", Most: most, Items: &item.shape},
 		parse: func(raw any) ([]V, error) {
 			if raw == nil {
 				return nil, nil
@@ -352,17 +355,21 @@ func list[V any](most int, item codec[V]) codec[[]V] {
 }
 
 // object is a JSON object with exactly these members. read fills the value from the members; a missing one is nil.
-func object[V any](members []string, read func(m map[string]any) (V, error), show func(v V) any) codec[V] {
+func object[V any](members []Member, read func(m map[string]any) (V, error), show func(v V) any) codec[V] {
+	var names []string
+	for _, m := range members {
+		names = append(names, m.Name)
+	}
 	c := codec[V]{
-		typ: "object",
+		shape: anObject(members...),
 		parse: func(raw any) (v V, err error) {
 			m, ok := raw.(map[string]any)
 			if !ok {
 				return v, fmt.Errorf("'%s' is not a dictionary", quote(raw))
 			}
 			for name := range m {
-				if !slices.Contains(members, name) {
-					return v, fmt.Errorf("'%s' is not one of %s", clip(name), strings.Join(members, ", "))
+				if !slices.Contains(names, name) {
+					return v, fmt.Errorf("'%s' is not one of %s", clip(name), strings.Join(names, ", "))
 				}
 			}
 			return read(m)
@@ -374,10 +381,10 @@ func object[V any](members []string, read func(m map[string]any) (V, error), sho
 	return c
 }
 
-// shown is a codec for values that are only shown, whatever they are.
-func shown() codec[any] {
+// shown is a codec for values that are only shown.
+func shown(s Shape) codec[any] {
 	c := codec[any]{
-		typ:    "object",
+		shape:  s,
 		append: appendAny,
 		text:   func(v any) string { return string(appendAny(nil, v)) },
 	}
@@ -389,7 +396,7 @@ func shown() codec[any] {
 func dictionary() codec[map[string]any] {
 	const most = 4 << 10
 	c := codec[map[string]any]{
-		typ: "object",
+		shape: anObject(),
 		parse: func(raw any) (map[string]any, error) {
 			if raw == nil {
 				return nil, nil

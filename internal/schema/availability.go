@@ -31,9 +31,9 @@ var IPAvailability = (&Resource[model.IPAvailability]{
 			help("The old name of project_id.")),
 		computed("total_ips", Sort, bigInteger(), func(a *model.IPAvailability) *big.Int { return a.Total },
 			help("How many addresses the pools of its subnets have.")),
-		computed("used_ips", Sort, integer(0, 0), func(a *model.IPAvailability) int { return a.Used },
+		computed("used_ips", Sort, counter(), func(a *model.IPAvailability) int64 { return int64(a.Used) },
 			help("How many addresses its ports have.")),
-		computed("subnet_ip_availability", 0, shown(), func(a *model.IPAvailability) any {
+		computed("subnet_ip_availability", 0, shown(anArray(anObject())), func(a *model.IPAvailability) any {
 			return append([]model.SubnetAvailability{}, a.Subnets...)
 		}, help("The same for each of its subnets.")),
 	},
@@ -42,7 +42,7 @@ var IPAvailability = (&Resource[model.IPAvailability]{
 // bigInteger shows an integer of any size.
 func bigInteger() codec[*big.Int] {
 	return codec[*big.Int]{
-		typ:     "integer",
+		shape:   aNumber,
 		append:  func(b []byte, v *big.Int) []byte { return v.Append(b, 10) },
 		text:    (*big.Int).String,
 		compare: (*big.Int).Cmp,

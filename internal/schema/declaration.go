@@ -33,8 +33,15 @@ type Action struct {
 	// Name is the rest of the path. It may have wildcards, as in dhcp-networks/{network}.
 	Name   string
 	Method string // default: PUT
-	// Wrapped says that the body is {"router": {…}}.
+	// Body is what the request brings; nil: nothing. Wrapped says that it comes as {"router": {…}}.
+	Body    *Shape
 	Wrapped bool
+	// Answer is what is answered. Where it is nil, Shows may be the name or plural of a resource, one object or a list of
+	// which is answered; where that is empty, too, there is nothing to answer. Bare says that the object is answered as
+	// {…} and not as {"trunk": {…}}.
+	Answer *Shape
+	Shows  string
+	Bare   bool
 	// Extension is the alias that brings the action; empty: that of the resource.
 	Extension string
 	Help      string // one line for the command line and the API document
@@ -55,6 +62,29 @@ func (d *Declaration) Attribute(name string) *Common {
 		return nil
 	}
 	return d.Attributes[i]
+}
+
+// Body is what a client may give of an object when it creates or updates one.
+func (d *Declaration) Body(op Op) Shape {
+	access := map[Op]Access{Create: Post, Update: Put}[op]
+	o := Shape{Type: "object"}
+	for _, c := range d.Attributes {
+		if c.Is(access) {
+			o.Members = append(o.Members, Member{Name: c.Name, Shape: c.Shape, Required: c.Required && op == Create})
+		}
+	}
+	return o
+}
+
+// View is what a client may see of an object; what it may not is left out.
+func (d *Declaration) View() Shape {
+	o := Shape{Type: "object"}
+	for _, c := range d.Attributes {
+		if !c.Is(Hidden) {
+			o.Members = append(o.Members, may(c.Name, c.Shape))
+		}
+	}
+	return o
 }
 
 // Declaration is the resource without its type.

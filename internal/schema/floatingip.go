@@ -39,7 +39,7 @@ var FloatingIP = (&Resource[model.FloatingIP]{
 				help("ACTIVE when the router's host has said that it translates.")),
 			computed("status_reason", 0, nullable(text(255)), floatingIPReason,
 				extension("l3-status-reason"), help("Why it is not ACTIVE, although a port has it.")),
-			computed("port_details", 0, shown(), portDetails,
+			computed("port_details", 0, shown(detailsShape), portDetails,
 				extension("fip-port-details"), help("What is known of the port that has it.")),
 			attribute("qos_policy_id", Post|Put|shows, nullable(id()), func(f *model.FloatingIP) *string { return &f.QoSPolicyID },
 				extension("qos-fip"), help("Its QoS policy.")),
@@ -47,7 +47,7 @@ var FloatingIP = (&Resource[model.FloatingIP]{
 				byDefault(""), extension("dns-integration"), help("The name it is to have in the DNS.")),
 			attribute("dns_domain", Post|shows, domainName(), func(f *model.FloatingIP) *string { return &f.DNSDomain },
 				byDefault(""), extension("dns-integration"), help("The domain of that name, with a dot at its end.")),
-			computed("port_forwardings", 0, shown(), forwardingsOf,
+			computed("port_forwardings", 0, shown(forwardingsShape), forwardingsOf,
 				extension("expose-port-forwarding-in-fip"), help("Its port forwardings, in short.")),
 		},
 		standard(floatingIPMeta),
@@ -81,6 +81,11 @@ func floatingIPReason(f *model.FloatingIP) string {
 	return "No host has said that it translates the address."
 }
 
+var detailsShape = anObject(
+	may("name", aText), may("network_id", id().shape), may("mac_address", aText), may("admin_state_up", aBoolean),
+	may("status", aText), may("device_id", aText), may("device_owner", aText),
+).orNull()
+
 // portDetails is what the API shows of the port of a floating IP.
 func portDetails(f *model.FloatingIP) any {
 	p := f.Port
@@ -97,6 +102,11 @@ func portDetails(f *model.FloatingIP) any {
 		DeviceOwner  string           `json:"device_owner"`
 	}{p.Name, p.NetworkID, p.MAC, p.AdminStateUp, p.Status, p.DeviceID, p.DeviceOwner}
 }
+
+var forwardingsShape = anArray(anObject(
+	may("id", id().shape), may("protocol", aText), may("external_port", aNumber), may("internal_port", aNumber),
+	may("external_port_range", aText), may("internal_port_range", aText), may("internal_ip_address", address().shape),
+	may("internal_port_id", id().shape)))
 
 func forwardingsOf(f *model.FloatingIP) any {
 	type forwarding struct {

@@ -94,7 +94,11 @@ var Network = (&Resource[model.Network]{
 // providerSegment is an item of "segments": what the provider attributes say of the only segment.
 func providerSegment() codec[model.Segment] {
 	names := []string{"provider:network_type", "provider:physical_network", "provider:segmentation_id"}
-	return object(names,
+	members := []Member{
+		may(names[0], text(32).shape), may(names[1], text(64).shape.orNull()),
+		may(names[2], integer(0, MaxSegmentationID).shape.orNull()),
+	}
+	return object(members,
 		func(m map[string]any) (g model.Segment, err error) {
 			kind, err := nullable(text(32)).parse(m[names[0]])
 			if err != nil {

@@ -9,7 +9,7 @@ import (
 // optional accepts and shows null for what is not set at all, where the zero value means something else.
 func optional[V any](inner codec[V]) codec[*V] {
 	return codec[*V]{
-		typ: inner.typ,
+		shape: inner.shape.orNull(),
 		parse: func(raw any) (*V, error) {
 			if raw == nil {
 				return nil, nil
@@ -49,6 +49,7 @@ func optional[V any](inner codec[V]) codec[*V] {
 // numeral is an integer that is shown as a string: so the networking API spells the prefix lengths of subnet pools.
 func numeral(least, most int) codec[int] {
 	c := integer(least, most)
+	c.shape.ShownType = "string"
 	c.append = func(b []byte, v int) []byte { return append(strconv.AppendInt(append(b, '"'), int64(v), 10), '"') }
 	return c
 }

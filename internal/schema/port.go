@@ -74,7 +74,7 @@ var portDevice = []*Attribute[model.Port]{
 	attribute("data_plane_status", Put, nullable(text(16)), func(p *model.Port) *string { return &p.DataPlaneStatus },
 		extension("data-plane-status"), enforced, oneOf("ACTIVE", "DOWN"),
 		help("What an outside observer says of the data plane.")),
-	computed("trunk_details", 0, shown(), trunkDetails, extension("trunk-details"),
+	computed("trunk_details", 0, shown(anObject().orNull()), trunkDetails, extension("trunk-details"),
 		help("The trunk whose parent it is, and the subports.")),
 }
 
@@ -95,7 +95,7 @@ var portNames = []*Attribute[model.Port]{
 		extension("dns-integration"), byDefault(""), help("What the workload is called.")),
 	attribute("dns_domain", Post|Put|shows, domainName(), func(p *model.Port) *string { return &p.DNSDomain },
 		extension("dns-domain-ports"), byDefault(""), help("The domain in which an external DNS service is to know it.")),
-	computed("dns_assignment", 0, shown(), dnsAssignment, extension("dns-integration"),
+	computed("dns_assignment", 0, shown(assignments), dnsAssignment, extension("dns-integration"),
 		help("The names of its addresses.")),
 	attribute("extra_dhcp_opts", Post|Put, dhcpOptions(), func(p *model.Port) *[]model.DHCPOption { return &p.ExtraDHCPOpts },
 		extension("extra_dhcp_opt"), help("DHCP options of its own; an option with the value null goes.")),
@@ -110,7 +110,7 @@ var portBinding = []*Attribute[model.Port]{
 		extension("binding"), enforced, restricted, help("What the host is told besides.")),
 	computed("binding:vif_type", shows, text(32), func(p *model.Port) string { return string(p.Binding.VIFType) },
 		extension("binding"), restricted, help("How Nova is to plug it; binding_failed: see status_reason.")),
-	computed("binding:vif_details", 0, shown(), func(p *model.Port) any { return vifDetails(p.Binding, p.NetworkID) },
+	computed("binding:vif_details", 0, shown(anObject()), func(p *model.Port) any { return vifDetails(p.Binding, p.NetworkID) },
 		extension("binding"), restricted, help("The particulars of plugging it.")),
 }
 
@@ -123,7 +123,7 @@ var portCompute = []*Attribute[model.Port]{
 		}
 		return p.View.QoSNetworkPolicyID
 	}, extension("qos-port-network-policy"), help("The QoS policy of its network.")),
-	computed("resource_request", 0, shown(), func(p *model.Port) any {
+	computed("resource_request", 0, shown(anObject().orNull()), func(p *model.Port) any {
 		if p.View == nil {
 			return nil
 		}

@@ -17,7 +17,7 @@ var PortBinding = (&Resource[model.PortBinding]{
 			help("The project of the port.")),
 		computed("vif_type", Filter, text(32), func(b *model.PortBinding) string { return string(b.VIFType) },
 			help("How Nova is to plug it.")),
-		computed("vif_details", 0, shown(), func(b *model.PortBinding) any { return vifDetails(b.Binding, b.NetworkID) },
+		computed("vif_details", 0, shown(anObject()), func(b *model.PortBinding) any { return vifDetails(b.Binding, b.NetworkID) },
 			help("The particulars of plugging it.")),
 		computed("status", Filter, text(16), func(b *model.PortBinding) string {
 			if b.Active {

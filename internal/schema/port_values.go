@@ -147,7 +147,7 @@ func DuplicatePair(pair model.AddressPair) error {
 
 // addressPair is an address, or a block in which host bits may be set, and a MAC that may be left out.
 func addressPair() codec[model.AddressPair] {
-	return object([]string{"ip_address", "mac_address"},
+	return object([]Member{must("ip_address", aText), may("mac_address", mac().shape)},
 		func(m map[string]any) (pair model.AddressPair, err error) {
 			if raw := m["mac_address"]; raw != nil {
 				if pair.MAC, err = mac().parse(raw); err != nil {
@@ -203,9 +203,15 @@ var optionName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.:-]*$`)
 // blankable are the options that may have an empty value, which tells a client that there is none.
 var blankable = []string{"router", "classless-static-route"}
 
+// dhcpOptionMembers are the members of an extra DHCP option.
+var dhcpOptionMembers = []Member{
+	must("opt_name", text(maxOptionName).shape), must("opt_value", text(maxOptionValue).shape.orNull()),
+	may("ip_version", ipVersion().shape),
+}
+
 // dhcpOptions are the extra DHCP options of a port.
 func dhcpOptions() codec[[]model.DHCPOption] {
-	item := object([]string{"opt_name", "opt_value", "ip_version"}, readDHCPOption,
+	item := object(dhcpOptionMembers, readDHCPOption,
 		func(o model.DHCPOption) any { return o })
 	item.text = func(o model.DHCPOption) string { return fmt.Sprint(o.Name, "/", o.IPVersion) }
 	return list(MaxDHCPOptions, item)
@@ -271,6 +277,9 @@ type nameAssignment struct {
 	Hostname string `json:"hostname"`
 	FQDN     string `json:"fqdn"`
 }
+
+var assignments = anArray(anObject(
+	may("ip_address", address().shape), may("hostname", aText), may("fqdn", aText)))
 
 // dnsAssignment are the names of all addresses of the port: its own, or one made of the address.
 func dnsAssignment(p *model.Port) any {

@@ -21,7 +21,7 @@ var QoSPolicy = (&Resource[model.QoSPolicy]{
 				byDefault(false), help("Whether all projects may use it.")),
 			attribute("is_default", Post|Put|shows, boolean(), func(q *model.QoSPolicy) *bool { return &q.IsDefault },
 				extension("qos-default"), byDefault(false), help("Whether new networks of the project get it.")),
-			computed("rules", 0, shown(), policyRules, help("Its rules.")),
+			computed("rules", 0, shown(anArray(anObject())), policyRules, help("Its rules.")),
 		},
 		standard(qosPolicyMeta),
 	),

@@ -160,7 +160,7 @@ var QoSRuleType = (&Resource[model.QoSRuleSupport]{
 	ListOnly: true, // the details of one are for administrators only
 	Attributes: []*Attribute[model.QoSRuleSupport]{
 		computed("type", shows, text(64), func(q *model.QoSRuleSupport) string { return q.ID }, help("The type.")),
-		computed("drivers", Hidden, shown(), ruleTypeDrivers, extension("qos-rule-type-details"),
+		computed("drivers", Hidden, shown(anArray(anObject())), ruleTypeDrivers, extension("qos-rule-type-details"),
 			help("Who puts such rules into practice, and the values that they take.")),
 	},
 	// All types that are implemented are supported, so that both filters keep everything.

@@ -52,7 +52,7 @@ var Router = (&Resource[model.Router]{
 				extension("l3-flavors"), help("Its flavor.")),
 			attribute("enable_ndp_proxy", Post|Put|shows, orFalse(), func(r *model.Router) *bool { return &r.NDPProxy },
 				extension("l3-ext-ndp-proxy"), help("Whether NDP proxies may be made at its gateway.")),
-			computed("conntrack_helpers", 0, shown(), helpersOf,
+			computed("conntrack_helpers", 0, shown(anArray(anObject(may("protocol", aText), may("port", aNumber), may("helper", aText)))), helpersOf,
 				extension("expose-l3-conntrack-helper"), help("Its conntrack helpers: protocol, port, helper.")),
 		},
 		standard(routerMeta),
@@ -97,7 +97,10 @@ func ParseRoutes(raw any) ([]model.HostRoute, error) {
 func ParseID(raw any) (string, error) { return id().parse(raw) }
 
 // gatewayMembers are the members of external_gateway_info.
-var gatewayMembers = []string{"network_id", "enable_snat", "external_fixed_ips", "qos_policy_id"}
+var gatewayMembers = []Member{
+	must("network_id", id().shape), may("enable_snat", aBoolean), may("external_fixed_ips", fixedIPs().shape),
+	may("qos_policy_id", id().shape.orNull()),
+}
 
 // gateway declares the gateway of a router. null and the empty object stand for none. The QoS policy of a gateway that
 // stays on its network stays, too, unless it is named.

@@ -41,8 +41,8 @@ const (
 
 // Common is what an attribute is, whatever the type of its resource.
 type Common struct {
-	Name     string
-	Type     string // of the JSON value: string, boolean, integer, array, object
+	Name string
+	Shape
 	Access   Access
 	Required bool // must be given when creating
 	Default  any  // the raw value used when creating without; nil: the zero value of the field

@@ -63,7 +63,7 @@ func groupName() codec[string] {
 // since declarations are made in any order.
 func embedded[T any](resource func() *Resource[T]) codec[iter.Seq[*T]] {
 	c := codec[iter.Seq[*T]]{
-		typ: "array",
+		shape: anArray(anObject()),
 		append: func(b []byte, objs iter.Seq[*T]) []byte {
 			b = append(b, '[')
 			if objs == nil {

@@ -69,7 +69,7 @@ func unnamed[T any](attributes []*Attribute[T]) []*Attribute[T] {
 // etherType is IPv4 or IPv6 in any case.
 func etherType() codec[model.EtherType] {
 	return codec[model.EtherType]{
-		typ: "string",
+		shape: aText,
 		parse: func(raw any) (model.EtherType, error) {
 			s, _ := raw.(string)
 			for _, t := range []model.EtherType{model.IPv4, model.IPv6} {
@@ -117,7 +117,7 @@ func protocol() codec[string] {
 func portNumber() codec[*int] {
 	number := integer(0, 65535)
 	c := codec[*int]{
-		typ: "integer",
+		shape: number.shape.orNull(),
 		parse: func(raw any) (*int, error) {
 			if raw == nil {
 				return nil, nil

@@ -111,7 +111,7 @@ func serviceType() codec[string] {
 }
 
 func pool() codec[model.AllocationPool] {
-	return object([]string{"start", "end"},
+	return object([]Member{must("start", address().shape), must("end", address().shape)},
 		func(m map[string]any) (p model.AllocationPool, err error) {
 			if p.Start, err = parseAddr(m["start"]); err != nil {
 				return p, fmt.Errorf("start: %w", err)
@@ -125,7 +125,7 @@ func pool() codec[model.AllocationPool] {
 }
 
 func route() codec[model.HostRoute] {
-	return object([]string{"destination", "nexthop"},
+	return object([]Member{must("destination", prefix().shape), must("nexthop", address().shape)},
 		func(m map[string]any) (r model.HostRoute, err error) {
 			if r.Destination, err = parsePrefix(m["destination"]); err != nil {
 				return r, fmt.Errorf("destination: %w", err)
@@ -143,7 +143,7 @@ func route() codec[model.HostRoute] {
 
 // fixedIP is an address wanted for a port: a subnet, an address, or both.
 func fixedIP() codec[model.FixedIP] {
-	c := object([]string{"subnet_id", "ip_address"},
+	c := object([]Member{may("subnet_id", id().shape), may("ip_address", address().shape)},
 		func(m map[string]any) (f model.FixedIP, err error) {
 			if raw := m["subnet_id"]; raw != nil {
 				if f.SubnetID, err = id().parse(raw); err != nil {

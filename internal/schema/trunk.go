@@ -76,7 +76,10 @@ func subPorts() codec[[]model.SubPort] {
 // subPort is a port, and how its frames are told from those of others. The latter may be left out where the port is only
 // named, for instance to remove it from a trunk.
 func subPort() codec[model.SubPort] {
-	members := []string{"port_id", "segmentation_type", "segmentation_id"}
+	members := []Member{
+		must("port_id", id().shape), may("segmentation_type", text(32).shape),
+		may("segmentation_id", integer(1, maxSubPorts).shape),
+	}
 	return object(members,
 		func(m map[string]any) (s model.SubPort, err error) {
 			if m["port_id"] == nil {
