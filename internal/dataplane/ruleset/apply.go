@@ -1,0 +1,268 @@
+package ruleset
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// Apply makes the kernel's table as it is wanted, in one transaction. changes is the number of objects that were not
+// right. What the kernel refuses is left as it is there, and told by Err, and the rest is done. With an error nothing is
+// known of the table.
+func (t *Table) Apply() (changes int, err error) {
+	if err := t.observe(); err != nil {
+		return 0, err
+	}
+	if !t.have.exists {
+		if err := t.create(); err != nil {
+			t.have = nil
+			return 0, err
+		}
+	}
+	if t.outdated() {
+		if err := t.replace(); err != nil {
+			t.have = nil
+			return 0, err
+		}
+	}
+	for {
+		p := plan{Table: t}
+		if err := p.make(); err != nil {
+			t.have = nil
+			return 0, err
+		}
+		err := t.conn.commit(p.messages)
+		var refused Refused
+		if errors.As(err, &refused) && refused[""] == nil && len(refused) > 0 {
+			// Each round leaves at least one object out, so this ends.
+			for name, reason := range refused {
+				t.refused[name] = reason
+			}
+			continue
+		}
+		if err != nil {
+			t.have = nil
+			return 0, fmt.Errorf("change the nftables table %s %s: %w", t.family, t.name, err)
+		}
+		p.done()
+		t.generation, err = t.conn.generation()
+		return p.changes, err
+	}
+}
+
+// outdated says that a chain or set of a wanted name is of another kind: the table is that of another version.
+func (t *Table) outdated() bool {
+	for name, c := range t.chains {
+		have := t.have.chains[name]
+		if have != nil && ((have.base == nil) != (c.Base == nil) || c.Base != nil && *c.Base != *have.base) {
+			return true
+		}
+	}
+	for name, s := range t.sets {
+		if have := t.have.sets[name]; have != nil && (have.keyType != s.keyType() || have.flags != s.flags()) {
+			return true
+		}
+	}
+	return false
+}
+
+// replace has the table written anew. It is emptied first, since what is wanted cannot stand beside what is there.
+func (t *Table) replace() error {
+	if err := t.conn.commit([]message{t.delTable()}); err != nil {
+		return fmt.Errorf("remove the outdated nftables table %s %s: %w", t.family, t.name, err)
+	}
+	t.have = &actual{chains: map[string]*actualChain{}, sets: map[string]*actualSet{}}
+	if err := t.create(); err != nil {
+		return err
+	}
+	t.touchAll()
+	return nil
+}
+
+// plan is the difference as a transaction. What is referred to comes before what refers to it, and goes after it.
+type plan struct {
+	*Table
+	messages []message
+	changes  int
+	effects  []func() // on what is believed of the kernel, once it has been done
+}
+
+func (p *plan) make() error {
+	var goneChains, goneSets []string
+	for name := range p.dirtySets {
+		s, have := p.sets[name], p.have.sets[name]
+		switch {
+		case s == nil && have != nil:
+			goneSets = append(goneSets, name)
+		case s != nil && have == nil && p.refused[name] == nil:
+			p.newSet(name, s)
+		}
+	}
+	for name := range p.dirtyChains {
+		c, wanted := p.chains[name]
+		have := p.have.chains[name]
+		switch {
+		case !wanted && have != nil:
+			goneChains = append(goneChains, name)
+		case wanted && have == nil && p.refused[name] == nil:
+			p.add(p.Table.newChain(name, c))
+			p.changes++
+			p.then(func() { p.have.chains[name] = &actualChain{base: c.Base} })
+		}
+	}
+	// Elements before rules, so that no rule asks a set that is not complete; but for verdicts that lead to chains, the
+	// order within a transaction does not matter to the kernel.
+	for name, dirty := range p.dirtyElements {
+		if s := p.sets[name]; s != nil && p.refused[name] == nil {
+			p.setElements(name, s, dirty)
+		}
+	}
+	for name := range p.dirtyChains {
+		if c, wanted := p.chains[name]; wanted && p.refused[name] == nil {
+			if err := p.setRules(name, c); err != nil {
+				return err
+			}
+		}
+	}
+	p.remove(goneChains, goneSets)
+	return nil
+}
+
+func (p *plan) add(messages ...message) { p.messages = append(p.messages, messages...) }
+
+func (p *plan) then(effect func()) { p.effects = append(p.effects, effect) }
+
+func (p *plan) newSet(name string, s *wantedSet) {
+	p.add(p.Table.newSet(name, s.Set))
+	p.changes++
+	p.then(func() {
+		p.have.sets[name] = &actualSet{flags: s.flags(), keyType: s.keyType(), elements: map[Element]Value{}}
+	})
+}
+
+func (p *plan) setElements(name string, s *wantedSet, dirty map[Element]bool) {
+	var have map[Element]Value
+	if actual := p.have.sets[name]; actual != nil {
+		have = actual.elements
+	}
+	var gone, fresh []entry
+	for e := range dirty {
+		want, wanted := s.elements[e]
+		is, there := have[e]
+		if wanted == there && want == is {
+			continue
+		}
+		p.changes++
+		if there {
+			gone = append(gone, entry{e, is})
+		}
+		if wanted {
+			fresh = append(fresh, entry{e, want})
+		}
+	}
+	p.add(p.elements(unix.NFT_MSG_DELSETELEM, name, s.Set, gone)...)
+	p.add(p.elements(unix.NFT_MSG_NEWSETELEM, name, s.Set, fresh)...)
+	p.then(func() {
+		elements := p.have.sets[name].elements
+		for _, e := range gone {
+			delete(elements, e.Element)
+		}
+		for _, e := range fresh {
+			elements[e.Element] = e.Value
+		}
+	})
+}
+
+func (p *plan) setRules(name string, c Chain) error {
+	have := p.have.chains[name]
+	if have == nil {
+		have = &actualChain{}
+	}
+	if slices.EqualFunc(have.rules, c.Rules, func(a actualRule, w Rule) bool { return a.comment == w.comment }) {
+		return nil
+	}
+	if c.AnyOrder {
+		return p.amend(name, c, have)
+	}
+	if len(have.rules) > 0 {
+		p.add(p.delRule(name, 0))
+	}
+	now := make([]actualRule, 0, len(c.Rules))
+	for _, r := range c.Rules {
+		p.add(p.newRule(name, r))
+		now = append(now, actualRule{comment: r.comment})
+	}
+	p.changes += max(len(now), 1)
+	p.then(func() { p.have.chains[name].rules, p.have.chains[name].blind = now, true })
+	return nil
+}
+
+// amend adds the rules that are missing and removes those that are too many; the others are not touched.
+func (p *plan) amend(name string, c Chain, have *actualChain) error {
+	missing := map[string]int{}
+	for _, r := range c.Rules {
+		missing[r.comment]++
+	}
+	surplus := func(r actualRule) bool {
+		missing[r.comment]--
+		return missing[r.comment] < 0
+	}
+	var keep, gone []actualRule
+	for _, r := range have.rules {
+		if surplus(r) {
+			gone = append(gone, r)
+		} else {
+			keep = append(keep, r)
+		}
+	}
+	if len(gone) > 0 && have.blind {
+		if err := p.readRules(map[string]*actualChain{name: have}, name); err != nil {
+			return err
+		}
+		return p.setRules(name, c)
+	}
+	for _, r := range gone {
+		p.add(p.delRule(name, r.handle))
+	}
+	blind := have.blind
+	for _, r := range c.Rules {
+		if missing[r.comment] > 0 {
+			missing[r.comment]--
+			p.add(p.newRule(name, r))
+			keep = append(keep, actualRule{comment: r.comment})
+			blind = true
+			p.changes++
+		}
+	}
+	p.changes += len(gone)
+	p.then(func() { p.have.chains[name].rules, p.have.chains[name].blind = keep, blind })
+	return nil
+}
+
+func (p *plan) remove(chains, sets []string) {
+	for _, name := range chains {
+		p.add(p.delRule(name, 0)) // all first: they may lead to each other
+	}
+	for _, name := range chains {
+		p.add(p.delChain(name))
+		p.changes++
+		p.then(func() { delete(p.have.chains, name) })
+	}
+	for _, name := range sets {
+		p.add(p.delSet(name))
+		p.changes++
+		p.then(func() { delete(p.have.sets, name) })
+	}
+}
+
+// done records what the transaction has made true. Refused objects stay marked: they are compared again next time.
+func (p *plan) done() {
+	for _, effect := range p.effects {
+		effect()
+	}
+	clear(p.dirtyChains)
+	clear(p.dirtySets)
+	clear(p.dirtyElements)
+}
