@@ -72,6 +72,18 @@ func (a *affected) change(kind, id string) {
 		netChange(a, state.SecurityGroupRules, id, a.securityGroupRule)
 	case state.AddressGroups.Kind():
 		netChange(a, state.AddressGroups, id, a.addressGroup)
+	case state.Routers.Kind():
+		netChange(a, state.Routers, id, a.routerChange)
+	case state.FloatingIPs.Kind():
+		netChange(a, state.FloatingIPs, id, a.floatingIP)
+	case state.PortForwardings.Kind():
+		netChange(a, state.PortForwardings, id, a.portForwarding)
+	case state.ConntrackHelpers.Kind():
+		netChange(a, state.ConntrackHelpers, id, a.conntrackHelper)
+	case state.NDPProxies.Kind():
+		netChange(a, state.NDPProxies, id, a.ndpProxy)
+	case state.SubnetPools.Kind():
+		netChange(a, state.SubnetPools, id, a.subnetPool)
 	}
 }
 
@@ -92,6 +104,7 @@ func (a *affected) port(old, now *model.Port) {
 	a.portIn(a.before, old)
 	a.portIn(a.after, now)
 	a.portFilters(old, now)
+	a.leg(present(old, now).ID)
 }
 
 // samePort compares what documents show of a port.
@@ -180,6 +193,7 @@ func (a *affected) network(old, now *model.Network) {
 	}
 	if !exists || old.MTU != now.MTU {
 		for p := range state.PortsByNetwork.List(a.after, id) {
+			a.leg(p.ID)
 			if p.Binding.Bound() {
 				a.add(p.Binding.Host, kindPort, p.ID)
 				a.add(p.Binding.Host, kindSegment, id)
@@ -199,6 +213,7 @@ func (a *affected) dhcpNetworks(networkID string) {
 }
 
 func (a *affected) subnet(old, now *model.Subnet) {
+	a.legsOfSubnet(old, now)
 	exists := old != nil && now != nil
 	s := present(old, now)
 	moved := exists && old.NetworkID != now.NetworkID

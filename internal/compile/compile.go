@@ -95,6 +95,18 @@ func (c *Compiler) Document(r state.Reader, host, key string) *sb.Document {
 		if body := setMember(r, host, id); body != nil {
 			d.Body = &sb.Document_SetMember{SetMember: body}
 		}
+	case kindRouter:
+		if body := router(r, host, id); body != nil {
+			d.Body = &sb.Document_Router{Router: body}
+		}
+	case kindFloatingIP:
+		if body := floatingIP(r, host, id); body != nil {
+			d.Body = &sb.Document_FloatingIp{FloatingIp: body}
+		}
+	case kindPortForwarding:
+		if body := portForwarding(r, host, id); body != nil {
+			d.Body = &sb.Document_PortForwarding{PortForwarding: body}
+		}
 	}
 	if d.Body == nil || !seal(d) {
 		return nil
@@ -121,7 +133,7 @@ func (c *Compiler) Keys(r state.Reader, host string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		seen := map[string]bool{}
 		for p := range state.PortsByHost.List(r, host) {
-			if !yield(kindPort + "/" + p.ID) {
+			if !yield(kindPort+"/"+p.ID) || !routerKeys(r, p, seen, yield) {
 				return
 			}
 			if seen[p.NetworkID] {

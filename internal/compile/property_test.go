@@ -89,7 +89,10 @@ func (v views) follow(c *compile.Compiler, commit *state.Commit) {
 func randomChange(t *rapid.T, tx *state.Tx) {
 	drop := rapid.IntRange(0, 4).Draw(t, "drop") == 0
 	kinds := []string{"network", "subnet", "port", "port", "port", "agent", "dhcp", "group", "rule", "rule", "addresses"}
-	switch rapid.SampledFrom(kinds).Draw(t, "kind") {
+	kind := rapid.SampledFrom(append(kinds, routingKinds...)).Draw(t, "kind")
+	switch kind {
+	default:
+		randomRouting(t, tx, kind, drop)
 	case "network":
 		id := rapid.SampledFrom(networks).Draw(t, "id")
 		if drop {
@@ -203,8 +206,10 @@ func randomSubnet(t *rapid.T, id string) *model.Subnet {
 	}
 	if rapid.Bool().Draw(t, "six") {
 		s.IPVersion, s.CIDR = 6, netip.MustParsePrefix("2001:db8::/64")
+		s.IPv6RAMode = rapid.SampledFrom([]string{"", "slaac"}).Draw(t, "ra mode")
 		s.IPv6AddressMode = rapid.SampledFrom([]string{"", "slaac", "dhcpv6-stateful"}).Draw(t, "mode")
 	}
+	s.SubnetPoolID = rapid.SampledFrom([]string{"", "pool"}).Draw(t, "pool")
 	return s
 }
 
@@ -222,10 +227,11 @@ func randomPort(t *rapid.T, id string) *model.Port {
 	segments := []string{"", p.NetworkID + "-seg-0", p.NetworkID + "-seg-1"}
 	p.Binding.SegmentID = rapid.SampledFrom(segments).Draw(t, "segment")
 	for range rapid.IntRange(0, 2).Draw(t, "addresses") {
-		p.FixedIPs = append(p.FixedIPs, model.FixedIP{
-			SubnetID: rapid.SampledFrom(subnets).Draw(t, "subnet"),
-			IP:       netip.AddrFrom4([4]byte{10, 0, 0, byte(rapid.IntRange(2, 4).Draw(t, "ip"))}),
-		})
+		ip := netip.AddrFrom4([4]byte{10, 0, 0, byte(rapid.IntRange(2, 4).Draw(t, "ip"))})
+		if rapid.IntRange(0, 3).Draw(t, "version") == 0 {
+			ip = netip.MustParseAddr("2001:db8::2")
+		}
+		p.FixedIPs = append(p.FixedIPs, model.FixedIP{SubnetID: rapid.SampledFrom(subnets).Draw(t, "subnet"), IP: ip})
 	}
 	p.PortSecurityEnabled = rapid.IntRange(0, 4).Draw(t, "port security") > 0
 	p.SecurityGroupIDs = rapid.SliceOfNDistinct(rapid.SampledFrom(groups), 0, 2, rapid.ID).Draw(t, "groups")
