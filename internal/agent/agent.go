@@ -50,6 +50,8 @@ type Options struct {
 	TunnelIP netip.Addr
 	// BridgeMappings: physical network → interface or bridge.
 	BridgeMappings map[string]string
+	// AvailabilityZone is that of the host; empty: the default zone.
+	AvailabilityZone string
 	// Parts do the work.
 	Parts []Part
 	// Registry collects the metrics of the agent, and is shown at /metrics. Required.
@@ -175,6 +177,8 @@ func (a *Agent) Hello() *sb.Hello {
 		Version:        a.options.Version,
 		BridgeMappings: a.options.BridgeMappings,
 		StartedAt:      a.startedAt.Unix(),
+
+		AvailabilityZone: a.options.AvailabilityZone,
 	}
 	for _, role := range a.options.Roles {
 		hello.Roles = append(hello.Roles, string(role))

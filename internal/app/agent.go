@@ -30,10 +30,12 @@ type AgentOptions struct {
 	Roles          []model.Role
 	TunnelIP       netip.Addr // the zero Addr: the address from which the server is reached
 	BridgeMappings map[string]string
-	Socket         string
-	Metrics        string // host:port; empty: none
-	Version        string
-	Logger         *slog.Logger
+	// AvailabilityZone is that of the host; empty: the default zone.
+	AvailabilityZone string
+	Socket           string
+	Metrics          string // host:port; empty: none
+	Version          string
+	Logger           *slog.Logger
 }
 
 // RunAgent runs an agent until ctx ends. What it has set up on the host stays.
@@ -50,7 +52,7 @@ func RunAgent(ctx context.Context, opts AgentOptions) error {
 	core := agent.Options{
 		Host: opts.Host, DataDir: opts.DataDir, Version: opts.Version, Roles: opts.Roles, TunnelIP: opts.TunnelIP,
 		BridgeMappings: opts.BridgeMappings, Registry: registry, SocketPath: opts.Socket, Logger: opts.Logger,
-		Handlers: map[string]http.Handler{},
+		AvailabilityZone: opts.AvailabilityZone, Handlers: map[string]http.Handler{},
 	}
 	if slices.Contains(opts.Roles, model.RoleL2) {
 		part, err := l2.New(l2.Options{TunnelIP: opts.TunnelIP, Metrics: metrics, Logger: opts.Logger})

@@ -27,7 +27,7 @@ type hosts struct {
 func (h *hosts) AgentConnected(ctx context.Context, host string, hello *sb.Hello) error {
 	said := agentrules.Hello{
 		Version: hello.Version, TunnelTypes: hello.TunnelTypes, BridgeMappings: hello.BridgeMappings,
-		StartedAt: time.Unix(hello.StartedAt, 0).UTC(),
+		AvailabilityZone: hello.AvailabilityZone, StartedAt: time.Unix(hello.StartedAt, 0).UTC(),
 	}
 	// An address that cannot be read is none: what needs it says so.
 	said.TunnelIP, _ = netip.ParseAddr(hello.TunnelIp)

@@ -38,6 +38,7 @@ directory. What it set up stays in force when it ends, and is adopted when it st
 	f.StringVar(&opts.Socket, "socket", agent.DefaultSocket, "the socket for commands on this host")
 	f.StringVar(&opts.Metrics, "metrics", "", "an address at which Prometheus finds /metrics, as in 127.0.0.1:9698 (default: on the socket only)")
 	f.StringSliceVar(&mappings, "bridge-mappings", nil, "the interfaces of physical networks, as in physnet1:eth1")
+	f.StringVar(&opts.AvailabilityZone, "availability-zone", model.DefaultZone, "the zone of the host, for networks and routers that ask for one")
 	_ = cmd.MarkFlagRequired("server")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if err := needRoot("the agent changes devices and namespaces, which"); err != nil {

@@ -181,7 +181,7 @@ func checkHello(h *sb.Hello) error {
 	if len(h.Roles) > 32 || len(h.TunnelTypes) > 32 || len(h.BridgeMappings) > 256 {
 		return errors.New("there are more than 32 roles, 32 tunnel types or 256 bridge mappings")
 	}
-	texts := append([]string{h.Version, h.TunnelIp}, h.Roles...)
+	texts := append([]string{h.Version, h.TunnelIp, h.AvailabilityZone}, h.Roles...)
 	texts = append(texts, h.TunnelTypes...)
 	for physical, device := range h.BridgeMappings {
 		texts = append(texts, physical, device)

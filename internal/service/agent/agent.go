@@ -5,6 +5,7 @@
 package agent
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -31,7 +32,9 @@ type Hello struct {
 	TunnelTypes []string
 	// BridgeMappings has the interface or bridge of each physical network that the host is attached to.
 	BridgeMappings map[string]string
-	StartedAt      time.Time
+	// AvailabilityZone is that of the host; empty: the default zone.
+	AvailabilityZone string
+	StartedAt        time.Time
 }
 
 // Rules are the rules of agents.
@@ -61,11 +64,13 @@ func (s *Rules) Connected(tx *state.Tx, host string, hello Hello) error {
 			}
 			continue
 		}
-		now := &model.Agent{
-			Meta: model.Meta{ID: id}, Host: host, Role: role, AdminStateUp: true, AvailabilityZone: model.DefaultZone,
-		}
+		now := &model.Agent{Meta: model.Meta{ID: id}, Host: host, Role: role, AdminStateUp: true}
 		if had {
 			now = old.Clone()
+		}
+		// Zones are for the services that are given to hosts; a workload is where Nova has put it.
+		if role != model.RoleL2 {
+			now.AvailabilityZone = cmp.Or(hello.AvailabilityZone, model.DefaultZone)
 		}
 		now.Version, now.StartedAt = hello.Version, hello.StartedAt.UTC().Truncate(time.Second)
 		if role == model.RoleL2 {
@@ -99,6 +104,7 @@ func checkTunnelIP(r state.Reader, host string, ip netip.Addr) error {
 // same compares what a host says of itself.
 func same(a, b *model.Agent) bool {
 	return a.Version == b.Version && a.StartedAt.Equal(b.StartedAt) && a.TunnelIP == b.TunnelIP &&
+		a.AvailabilityZone == b.AvailabilityZone &&
 		slices.Equal(a.TunnelTypes, b.TunnelTypes) && maps.Equal(a.BridgeMappings, b.BridgeMappings)
 }
 

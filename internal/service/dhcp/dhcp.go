@@ -99,7 +99,7 @@ func (p *Pass) Ensure(networkID string) error {
 	var problems []error
 	if len(served) > 0 {
 		for len(hosts) < p.s.opts.AgentsPerNetwork {
-			host, found := p.choose(networkID, hosts)
+			host, found := p.choose(n, hosts)
 			if !found {
 				problems = append(problems, fmt.Errorf("network %s: %w", networkID, ErrNoHost))
 				break
@@ -152,8 +152,9 @@ func hasAgent(r state.Reader, host string) bool {
 	return false
 }
 
-// choose returns the usable host for the network, other than those given, that serves the fewest networks.
-func (p *Pass) choose(networkID string, not []string) (string, bool) {
+// choose returns the usable host for the network, other than those given, that serves the fewest networks. Where the
+// network names availability zones, it is in one of them.
+func (p *Pass) choose(n *model.Network, not []string) (string, bool) {
 	if p.load == nil {
 		p.load = map[string]int{}
 		for a := range state.Agents.All(p.tx) {
@@ -166,12 +167,26 @@ func (p *Pass) choose(networkID string, not []string) (string, bool) {
 		return cmp.Or(cmp.Compare(p.load[a], p.load[b]), strings.Compare(a, b))
 	})
 	for _, host := range hosts {
-		if _, excluded := state.DHCPExclusions.Get(p.tx, bindingID(networkID, host)); !excluded && !slices.Contains(not, host) {
+		_, excluded := state.DHCPExclusions.Get(p.tx, bindingID(n.ID, host))
+		if !excluded && !slices.Contains(not, host) && inZones(p.tx, host, n.AvailabilityZoneHints) {
 			p.load[host]++
 			return host, true
 		}
 	}
 	return "", false
+}
+
+// inZones says whether the DHCP agent of the host is in one of the zones; without any, every host is.
+func inZones(r state.Reader, host string, zones []string) bool {
+	if len(zones) == 0 {
+		return true
+	}
+	for a := range state.AgentsByHost.List(r, host) {
+		if a.Role == model.RoleDHCP && slices.Contains(zones, a.AvailabilityZone) {
+			return true
+		}
+	}
+	return false
 }
 
 // remove ends the service of a host for a network, and deletes its port.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/neutrino-net/neutrino/internal/model"
+	"github.com/neutrino-net/neutrino/internal/service/agent"
 	"github.com/neutrino-net/neutrino/internal/service/dhcp"
 	"github.com/neutrino-net/neutrino/internal/service/port"
 	st "github.com/neutrino-net/neutrino/internal/service/servicetest"
@@ -130,6 +131,35 @@ func TestServersAreSpreadOverTheHosts(t *testing.T) {
 		if got := state.DHCPBindingsByHost.Count(w.Store.Read(), host); got != 4 {
 			t.Errorf("host %s serves %d", host, got)
 		}
+	}
+}
+
+func TestServersAreInTheZonesThatTheNetworkAsksFor(t *testing.T) {
+	w := st.New(t, st.Options{})
+	for host, zone := range map[string]string{"a": "", "b": "cellar", "c": "attic"} {
+		w.Hello(t, host, agent.Hello{Roles: []model.Role{model.RoleDHCP}, AvailabilityZone: zone})
+	}
+	for i, c := range []struct {
+		zones []any
+		hosts []string
+	}{{[]any{"cellar"}, []string{"b"}}, {[]any{"nova"}, []string{"a"}}, {[]any{"attic", "cellar"}, []string{"b", "c"}}} {
+		n := st.Must(w.CreateNetwork(st.Member, st.Body{"availability_zone_hints": c.zones}))(t)
+		st.Must(w.CreateSubnet(st.Member, st.Body{"network_id": n.ID, "cidr": fmt.Sprintf("10.0.%d.0/24", i)}))(t)
+		st.Must(0, ensure(t, w, n.ID))(t)
+		for host := range servers(w, n.ID) {
+			if !slices.Contains(c.hosts, host) {
+				t.Errorf("zones %v: served by %s", c.zones, host)
+			}
+		}
+		if len(servers(w, n.ID)) != 1 {
+			t.Errorf("zones %v: %d servers", c.zones, len(servers(w, n.ID)))
+		}
+	}
+	n := st.Must(w.CreateNetwork(st.Member, st.Body{"availability_zone_hints": []any{"attic"}}))(t)
+	st.Must(w.CreateSubnet(st.Member, st.Body{"network_id": n.ID, "cidr": "10.0.9.0/24"}))(t)
+	w.Liveness.Down("c", time.Now())
+	if err := ensure(t, w, n.ID); !errors.Is(err, dhcp.ErrNoHost) {
+		t.Errorf("the only host of the zone is away: %v", err)
 	}
 }
 

@@ -367,9 +367,11 @@ type Hello struct {
 	BridgeMappings map[string]string `protobuf:"bytes,5,rep,name=bridge_mappings,json=bridgeMappings,proto3" json:"bridge_mappings,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	StartedAt      int64             `protobuf:"varint,6,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"` // Unix seconds
 	// have is the digest of the documents that the agent holds, from its cache or from an earlier stream.
-	Have          []*Digest `protobuf:"bytes,7,rep,name=have,proto3" json:"have,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Have []*Digest `protobuf:"bytes,7,rep,name=have,proto3" json:"have,omitempty"`
+	// availability_zone is that of the host; empty: the default zone.
+	AvailabilityZone string `protobuf:"bytes,8,opt,name=availability_zone,json=availabilityZone,proto3" json:"availability_zone,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *Hello) Reset() {
@@ -449,6 +451,13 @@ func (x *Hello) GetHave() []*Digest {
 		return x.Have
 	}
 	return nil
+}
+
+func (x *Hello) GetAvailabilityZone() string {
+	if x != nil {
+		return x.AvailabilityZone
+	}
+	return ""
 }
 
 type Digest struct {
@@ -2541,7 +2550,7 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\x03ack\x18\x02 \x01(\v2\x1b.neutrino.southbound.v1.AckH\x00R\x03ack\x128\n" +
 	"\x06report\x18\x03 \x01(\v2\x1e.neutrino.southbound.v1.ReportH\x00R\x06report\x12A\n" +
 	"\theartbeat\x18\x04 \x01(\v2!.neutrino.southbound.v1.HeartbeatH\x00R\theartbeatB\t\n" +
-	"\amessage\"\xe9\x02\n" +
+	"\amessage\"\x96\x03\n" +
 	"\x05Hello\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x14\n" +
 	"\x05roles\x18\x02 \x03(\tR\x05roles\x12\x1b\n" +
@@ -2550,7 +2559,8 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\x0fbridge_mappings\x18\x05 \x03(\v21.neutrino.southbound.v1.Hello.BridgeMappingsEntryR\x0ebridgeMappings\x12\x1d\n" +
 	"\n" +
 	"started_at\x18\x06 \x01(\x03R\tstartedAt\x122\n" +
-	"\x04have\x18\a \x03(\v2\x1e.neutrino.southbound.v1.DigestR\x04have\x1aA\n" +
+	"\x04have\x18\a \x03(\v2\x1e.neutrino.southbound.v1.DigestR\x04have\x12+\n" +
+	"\x11availability_zone\x18\b \x01(\tR\x10availabilityZone\x1aA\n" +
 	"\x13BridgeMappingsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\".\n" +
