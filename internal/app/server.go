@@ -292,6 +292,7 @@ func (s *server) makeAPI(ctx context.Context) error {
 		return err
 	}
 	s.operations()
+	s.serveDocument()
 	s.makeSharing()
 	return errors.Join(
 		rest.Register(s.rest, s.networkCollection()),
