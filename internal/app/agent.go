@@ -14,6 +14,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/agent"
 	"github.com/neutrino-net/neutrino/internal/agent/dhcp"
 	"github.com/neutrino-net/neutrino/internal/agent/l2"
+	"github.com/neutrino-net/neutrino/internal/agent/l3"
 	"github.com/neutrino-net/neutrino/internal/lifecycle"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/reconcile"
@@ -70,6 +71,14 @@ func RunAgent(ctx context.Context, opts AgentOptions) error {
 		defer part.Close()
 		core.Parts = append(core.Parts, part)
 		core.Handlers[dhcp.LogPattern] = part.LogHandler()
+	}
+	if slices.Contains(opts.Roles, model.RoleL3) {
+		part, err := l3.New(l3.Options{Logger: opts.Logger, Metrics: metrics})
+		if err != nil {
+			return fmt.Errorf("starting the l3 role: %w", err)
+		}
+		defer part.Close()
+		core.Parts = append(core.Parts, part)
 	}
 	a, err := agent.New(core)
 	if err != nil {

@@ -21,7 +21,7 @@ func newAgentCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "agent --server ADDR --data DIR",
 		Short: "Run the agent of a host: it makes the host's networks real",
-		Long: `Run the agent of this host. It wires the ports that are bound to the host and serves DHCP.
+		Long: `Run the agent of this host. It wires the ports that are bound to the host, serves DHCP and routes.
 
 The first time, it joins with a token from "neutrino token create HOST"; after that it has a certificate in its data
 directory. What it set up stays in force when it ends, and is adopted when it starts again.`,
@@ -33,7 +33,7 @@ directory. What it set up stays in force when it ends, and is adopted when it st
 	f.StringVar(&opts.Token, "token", "", "the token to join with; needed the first time only (or in the environment, NEUTRINO_TOKEN)")
 	f.StringVar(&opts.Host, "host", "", "the name of the host, as ports are bound to it (default: the host name)")
 	f.StringVar(&opts.DataDir, "data", "/var/lib/neutrino/agent", "the directory of the certificate, the cached view and the DHCP servers' files")
-	f.StringSliceVar(&roles, "roles", []string{"l2", "dhcp"}, "what the host does: l2 (wires ports), dhcp (serves DHCP)")
+	f.StringSliceVar(&roles, "roles", []string{"l2", "dhcp"}, "what the host does: l2 (wires ports), dhcp (serves DHCP), l3 (routes)")
 	f.StringVar(&tunnelIP, "tunnel-ip", "", "the address of the host for tunnels (default: the address from which it reaches the server)")
 	f.StringVar(&opts.Socket, "socket", agent.DefaultSocket, "the socket for commands on this host")
 	f.StringVar(&opts.Metrics, "metrics", "", "an address at which Prometheus finds /metrics, as in 127.0.0.1:9698 (default: on the socket only)")
@@ -80,10 +80,10 @@ func parseRoles(names []string) ([]model.Role, error) {
 	var roles []model.Role
 	for _, name := range names {
 		switch role := model.Role(name); role {
-		case model.RoleL2, model.RoleDHCP:
+		case model.RoleL2, model.RoleDHCP, model.RoleL3:
 			roles = append(roles, role)
 		default:
-			return nil, fmt.Errorf("--roles: %q is not one of l2, dhcp", name)
+			return nil, fmt.Errorf("--roles: %q is not one of l2, dhcp, l3", name)
 		}
 	}
 	return roles, nil

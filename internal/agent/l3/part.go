@@ -1,0 +1,242 @@
+// Package l3 is the part of the agent that routes: for each router document it keeps a network namespace that forwards
+// between the networks of the router's legs, translates addresses, and sends router advertisements. The kernel does all of
+// it: there is no process for a router, and what has been programmed goes on without the agent.
+//
+// Read in this order: convert.go turns documents into a wanted router, without touching the host, with translate.go for
+// floating IPs and port forwardings and render.go for its nftables table; router.go makes one router real, step by step,
+// with legs.go, settings.go and translation.go for its steps; part.go, here, decides which routers need work. speaker.go
+// and advert.go hold what a router says by itself: announcements of addresses and router advertisements.
+//
+// What one router consists of, all named after it or after the ports of its legs:
+//
+//	namespace qrouter-<router id>     its loopback has the alias neutrino:router:<router id>, by which it is ours
+//	device    tap<11 of the port id>  on the host, marked neutrino:port:<port id>; the l2 part puts it into its bridge
+//	device    qr-/qg-<11 …>           its peer inside, with the port's MAC and addresses
+//	table     inet neutrino-router    all translation; floating IPs and forwarded ports are elements of its maps
+//	routes                            of protocol number 78 (package neigh)
+package l3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/neutrino-net/neutrino/internal/agent"
+	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
+	"github.com/neutrino-net/neutrino/internal/dataplane/nswatch"
+	"github.com/neutrino-net/neutrino/internal/netlinkx"
+	"github.com/neutrino-net/neutrino/internal/reconcile"
+	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
+)
+
+// name is that of the part in logs and metrics.
+const name = "l3"
+
+// auditAfter is how long a router that is right, and of which no event came, is believed to be right. It is shorter than
+// the agent's own pause between passes without a reason, so each of those looks at everything.
+const auditAfter = 20 * time.Second
+
+// Options are what a Part needs.
+type Options struct {
+	// Namespace is where the outer ends of the legs are; nil: the namespace of the process.
+	Namespace *netns.Handle
+	// NFT is the program; empty: nft, looked up in PATH.
+	NFT string
+	// Metrics counts repaired drift; nil: nobody counts.
+	Metrics *reconcile.Metrics
+	// Logger is required.
+	Logger *slog.Logger
+}
+
+// Part implements agent.Part.
+type Part struct {
+	options Options
+	host    *netlinkx.Handle
+	watcher *nswatch.Watcher
+	speaker *speaker
+
+	// routers is used by Reconcile only, which is never called twice at the same time; it lets each router be worked on by
+	// one goroutine.
+	routers map[string]*router
+	loaded  bool
+
+	mu      sync.Mutex
+	changed func()          // asks for a pass; nil while nobody watches
+	dirty   map[string]bool // namespaces in which something happened
+}
+
+var _ agent.Part = (*Part)(nil)
+
+// New makes the part. Nothing on the host is touched before the first Reconcile.
+func New(options Options) (*Part, error) {
+	host, err := netlinkx.Open(options.Namespace)
+	if err != nil {
+		return nil, err
+	}
+	p := &Part{options: options, host: host, routers: map[string]*router{}, dirty: map[string]bool{}}
+	p.watcher = nswatch.New(p.touched)
+	p.speaker = newSpeaker(options.Logger)
+	return p, nil
+}
+
+// Name implements agent.Part.
+func (p *Part) Name() string { return name }
+
+// Close gives all handles up. The routers go on: the next agent adopts them. Neither Reconcile nor Watch may be running.
+func (p *Part) Close() {
+	p.watcher.Close()
+	p.speaker.close()
+	for _, r := range p.routers {
+		r.release()
+	}
+	p.routers = nil
+	p.host.Close()
+}
+
+// Reconcile implements agent.Part.
+func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status, error) {
+	if err := p.load(); err != nil {
+		return nil, err
+	}
+	groups := group(view)
+	for id := range groups {
+		if p.routers[id] == nil && isID(id) { // of the others, statuses says what is wrong
+			p.routers[id] = p.newRouter(id)
+		}
+	}
+	dirty := p.takeDirty()
+	work, ctx := errgroup.WithContext(ctx)
+	work.SetLimit(runtime.GOMAXPROCS(0))
+	for id, r := range p.routers {
+		r.want(groups[id])
+		if r.todo || r.err != nil || dirty[namespace(id)] || time.Since(r.audited) >= auditAfter {
+			work.Go(func() error {
+				r.reconcile(ctx)
+				return ctx.Err()
+			})
+		}
+	}
+	if err := work.Wait(); err != nil {
+		return nil, err
+	}
+	maps.DeleteFunc(p.routers, func(_ string, r *router) bool { return r.docs == nil && r.err == nil })
+	return p.statuses(groups)
+}
+
+// load finds the routers that an earlier agent has left, by their namespaces.
+func (p *Part) load() error {
+	if p.loaded {
+		return nil
+	}
+	names, err := netns.List(namespace(""))
+	if err != nil {
+		return err
+	}
+	for _, n := range names {
+		if id := strings.TrimPrefix(n, namespace("")); isID(id) {
+			p.routers[id] = p.newRouter(id)
+		}
+	}
+	p.loaded = true
+	return nil
+}
+
+func (p *Part) newRouter(id string) *router {
+	return &router{part: p, id: id, log: p.options.Logger.With("router", id), todo: true}
+}
+
+// statuses are those of all documents. What is wrong with a router that has no document any more is in the error.
+func (p *Part) statuses(groups map[string]documents) ([]agent.Status, error) {
+	var out []agent.Status
+	for id, docs := range groups {
+		r := p.routers[id]
+		for key, d := range docs {
+			st := agent.Status{Key: key, State: sb.ObjectStatus_STATE_DONE}
+			switch {
+			case r == nil:
+				st.Reason = fmt.Sprintf("the router's id %.40q is not a UUID", id)
+			case r.conversion.reasons[key] != "":
+				st.Reason = r.conversion.reasons[key]
+			case d.GetRouter() != nil && r.err != nil:
+				st.Reason = r.err.Error()
+			case d.GetRouter() == nil && r.blocked != nil:
+				st.Reason = "the router is not as it should be: " + r.blocked.Error()
+			}
+			if st.Reason != "" {
+				st.State = sb.ObjectStatus_STATE_ERROR
+			}
+			out = append(out, st)
+		}
+	}
+	var left []error
+	for _, id := range slices.Sorted(maps.Keys(p.routers)) {
+		if r := p.routers[id]; r.docs == nil && r.err != nil {
+			left = append(left, fmt.Errorf("router %s: %w", id, r.err))
+		}
+	}
+	if len(left) > 0 {
+		return out, &agent.Retry{Err: errors.Join(left...)}
+	}
+	return out, nil
+}
+
+// Watch implements agent.Part: it hears of changes in the namespaces and of their names, and lets the routers speak.
+func (p *Part) Watch(ctx context.Context, changed func()) error {
+	p.setChanged(changed)
+	defer p.setChanged(nil)
+	changed() // what happened before was not announced
+	return p.speaker.run(ctx)
+}
+
+func (p *Part) setChanged(changed func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.changed = changed
+}
+
+// touched notes that something happened in a namespace, and asks for a pass.
+func (p *Part) touched(namespace string) {
+	p.mu.Lock()
+	p.dirty[namespace] = true
+	changed := p.changed
+	p.mu.Unlock()
+	if changed != nil {
+		changed()
+	}
+}
+
+func (p *Part) takeDirty() map[string]bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	taken := p.dirty
+	p.dirty = map[string]bool{}
+	return taken
+}
+
+// drift notes that something that was right had been changed by somebody else, and was repaired.
+func (p *Part) drift(log *slog.Logger, kind, what string) {
+	log.Warn("repaired drift", "part", name, "kind", kind, "difference", what)
+	if p.options.Metrics != nil {
+		p.options.Metrics.Drift(name, kind)
+	}
+}
+
+// guarded runs the work on one router; a panic in it becomes an error of that router.
+func guarded(work func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return work()
+}
