@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/neutrino-net/neutrino/internal/cli/openstack"
 	"github.com/neutrino-net/neutrino/internal/telemetry"
 )
 
@@ -61,6 +62,8 @@ func newRootCommand() *cobra.Command {
 		newDHCPLogCommand(),
 		newLabCommand(),
 	)
+	root.AddGroup(&cobra.Group{ID: openstack.Group, Title: "The networking API, with the words of the openstack command:"})
+	root.AddCommand(openstack.Commands()...)
 	return root
 }
 

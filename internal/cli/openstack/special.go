@@ -1,0 +1,253 @@
+package openstack
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/neutrino-net/neutrino/internal/schema"
+)
+
+// The commands of what is no collection of objects: quotas, extensions, the topology that a project is given, and the
+// subports of a trunk.
+
+// command adds a command that belongs to no kind.
+func (b *builder) command(words, short string, args cobra.PositionalArgs, v verb, options []option, run func(*call) error) {
+	i := strings.LastIndexByte(words, ' ')
+	cmd := b.add(words[:i], words[i+1:], &cobra.Command{Short: short, Args: args})
+	for i := range options {
+		options[i].verbs = v
+	}
+	b.finish(cmd, &kind{}, v, options, run)
+	cmd.ValidArgsFunction = cobra.NoFileCompletions
+}
+
+// quotaWords are the client's words for the limits, where they are not those of the API in the plural.
+var quotaWords = map[string]string{
+	"floatingip": "floating-ips", "security_group_rule": "secgroup-rules", "security_group": "secgroups",
+	"network": "networks", "subnet": "subnets", "port": "ports", "router": "routers", "rbac_policy": "rbac-policies",
+	"subnetpool": "subnetpools",
+}
+
+// quotaNames are the limits that the declarations name, in order.
+func quotaNames() []string {
+	names := map[string]bool{}
+	for _, d := range schema.All() {
+		if d.Quota != "" {
+			names[d.Quota] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(names))
+}
+
+// quotaOption is the option that sets a limit.
+func quotaOption(name string) string {
+	return cmp.Or(quotaWords[name], strings.ReplaceAll(name, "_", "-")+"s")
+}
+
+func (b *builder) quota() {
+	taken := func(name string) option {
+		return option{name: name, sets: true, help: "Taken for granted: there are limits of networking only."}
+	}
+	b.command("quota show", "Show the limits of a project", cobra.MaximumNArgs(1), show,
+		[]option{{name: "default", sets: true, help: "Those that projects have by default."}, taken("network")}, showQuota)
+	b.command("quota list", "List the projects that have limits of their own", cobra.NoArgs, list,
+		[]option{
+			taken("network"), {name: "project", find: findProject, help: "The limits of this project only."},
+			{name: "detail", sets: true, help: "The use of each limit."},
+		}, listQuotas)
+	options := []option{
+		{name: "force", sets: true, help: "Also to less than what is used (default)."},
+		{name: "check-limit", sets: true, help: "Not to less than what is used."},
+	}
+	for _, name := range quotaNames() {
+		options = append(options, option{name: quotaOption(name), attribute: name, typ: "integer", help: "How many " + name + "s; -1: any number."})
+	}
+	b.command("quota set", "Change the limits of a project", cobra.ExactArgs(1), set, options, func(c *call) error {
+		project, err := c.api.findProject(c.ctx, c.args[0])
+		if err != nil {
+			return err
+		}
+		if err := c.read(); err != nil {
+			return err
+		}
+		if c.given("check-limit") {
+			c.body["check_limit"] = true
+		}
+		return c.put("/quotas/"+project, object{"quota": c.body})
+	})
+	b.command("quota delete", "Give a project the default limits", cobra.ExactArgs(1), remove, []option{taken("network")},
+		func(c *call) error {
+			project, err := c.api.findProject(c.ctx, c.args[0])
+			if err != nil {
+				return err
+			}
+			return c.api.do(c.ctx, http.MethodDelete, "/quotas/"+project, nil, nil, nil)
+		})
+}
+
+// quotaOf fetches limits.
+func (c *call) quotaOf(project, more string) (object, error) {
+	var answer map[string]object
+	err := c.api.do(c.ctx, http.MethodGet, "/quotas/"+project+more, nil, nil, &answer)
+	return answer["quota"], err
+}
+
+func showQuota(c *call) error {
+	project := c.api.project.ID
+	if len(c.args) > 0 {
+		var err error
+		if project, err = c.api.findProject(c.ctx, c.args[0]); err != nil {
+			return err
+		}
+	}
+	if project == "" {
+		return fmt.Errorf("whose limits? Name the project")
+	}
+	more := ""
+	if c.given("default") {
+		more = "/default"
+	}
+	quota, err := c.quotaOf(project, more)
+	if err != nil {
+		return err
+	}
+	shown := object{}
+	for name, limit := range quota {
+		shown[cmp.Or(quotaWords[name], name)] = limit
+	}
+	return c.printMap(shown)
+}
+
+// printMap shows an object with all that it has.
+func (c *call) printMap(o object) error {
+	var columns []column
+	var row []any
+	for _, name := range slices.Sorted(maps.Keys(o)) {
+		columns, row = append(columns, column{name, name}), append(row, o[name])
+	}
+	return c.printer.one(columns, row)
+}
+
+func listQuotas(c *call) error {
+	project, err := c.option("project")
+	if err != nil {
+		return err
+	}
+	if c.given("detail") {
+		if project == nil {
+			project = c.api.project.ID
+		}
+		details, err := c.quotaOf(fmt.Sprint(project), "/details")
+		if err != nil {
+			return err
+		}
+		columns := []column{{"Resource", ""}, {"In Use", ""}, {"Reserved", ""}, {"Limit", ""}}
+		var rows [][]any
+		for _, name := range slices.Sorted(maps.Keys(details)) {
+			if d, ok := details[name].(object); ok {
+				rows = append(rows, []any{name, d["used"], d["reserved"], d["limit"]})
+			}
+		}
+		return c.printer.list(columns, rows)
+	}
+	var answer map[string][]object
+	if err := c.api.do(c.ctx, http.MethodGet, "/quotas", nil, nil, &answer); err != nil {
+		return err
+	}
+	columns := []column{
+		{"Project ID", "project_id"}, {"Floating IPs", "floatingip"}, {"Networks", "network"}, {"Ports", "port"},
+		{"RBAC Policies", "rbac_policy"}, {"Routers", "router"}, {"Security Groups", "security_group"},
+		{"Security Group Rules", "security_group_rule"}, {"Subnets", "subnet"}, {"Subnet Pools", "subnetpool"},
+	}
+	quotas := slices.DeleteFunc(answer["quotas"], func(q object) bool { return project != nil && q["project_id"] != project })
+	return c.printer.list(columns, c.kind.rows(quotas, columns))
+}
+
+func (b *builder) extension() {
+	network := option{name: "network", sets: true, help: "Taken for granted: this is about networking only."}
+	b.command("extension list", "List the extensions of the API", cobra.NoArgs, list, []option{network}, func(c *call) error {
+		var answer map[string][]object
+		if err := c.api.do(c.ctx, http.MethodGet, "/extensions", nil, nil, &answer); err != nil {
+			return err
+		}
+		columns := []column{{"Name", "name"}, {"Alias", "alias"}, {"Description", "description"}}
+		if flagText(c.cmd.Flags(), "long") == "true" {
+			columns = append(columns, column{"Updated", "updated"}, column{"Links", "links"})
+		}
+		return c.printer.list(columns, c.kind.rows(answer["extensions"], columns))
+	})
+	b.command("extension show", "Show an extension of the API", cobra.ExactArgs(1), show, nil, func(c *call) error {
+		var answer map[string]object
+		if err := c.api.do(c.ctx, http.MethodGet, "/extensions/"+url.PathEscape(c.args[0]), nil, nil, &answer); err != nil {
+			return err
+		}
+		return c.printMap(answer["extension"])
+	})
+}
+
+func (b *builder) topology() {
+	const words = "network auto allocated topology "
+	owner := option{name: "project", find: findProject, help: "The project; default: that of the login."}
+	path := func(c *call) (string, error) {
+		project, err := c.option("project")
+		if project == nil {
+			project = cmp.Or(c.api.project.ID, "None") // the API's word for the caller's
+		}
+		return "/auto-allocated-topology/" + fmt.Sprint(project), err
+	}
+	b.command(words+"create", "Give a project its first network, or show it", cobra.NoArgs, create,
+		[]option{
+			owner, {name: "check-resources", sets: true, help: "Only say whether it could be made."},
+			{name: "or-show", sets: true, help: "Taken for granted."},
+		},
+		func(c *call) error {
+			path, err := path(c)
+			if err != nil {
+				return err
+			}
+			query := url.Values{}
+			if c.given("check-resources") {
+				query.Set("fields", "dry-run")
+			}
+			var answer map[string]object
+			if err := c.api.do(c.ctx, http.MethodGet, path, query, nil, &answer); err != nil {
+				return err
+			}
+			topology := answer["auto_allocated_topology"]
+			delete(topology, oldOwner)
+			if c.given("check-resources") {
+				return c.printer.one([]column{{"dry_run", "id"}}, []any{topology["id"]})
+			}
+			return c.printMap(topology)
+		})
+	b.command(words+"delete", "Take that network from a project", cobra.NoArgs, remove, []option{owner}, func(c *call) error {
+		path, err := path(c)
+		if err != nil {
+			return err
+		}
+		return c.api.do(c.ctx, http.MethodDelete, path, nil, nil, nil)
+	})
+}
+
+func (b *builder) subports() {
+	trunk := option{name: "trunk", find: "trunk", required: list, help: "The trunk that has them."}
+	b.command("network subport list", "List the subports of a trunk", cobra.NoArgs, list, []option{trunk}, func(c *call) error {
+		id, err := c.option("trunk")
+		if err != nil {
+			return err
+		}
+		var answer map[string][]object
+		if err := c.api.do(c.ctx, http.MethodGet, fmt.Sprintf("/trunks/%s/get_subports", id), nil, nil, &answer); err != nil {
+			return err
+		}
+		columns := []column{{"Port", "port_id"}, {"Segmentation Type", "segmentation_type"}, {"Segmentation ID", "segmentation_id"}}
+		return c.printer.list(columns, c.kind.rows(answer["sub_ports"], columns))
+	})
+}
