@@ -231,8 +231,8 @@ func setHosts(r state.Reader, set string) map[string]bool {
 	return hosts
 }
 
-// securityKeys yields the keys of the groups that the host has, and of the members of the sets that it wants. It returns
-// false when yield does.
+// securityKeys yields the keys of the groups that the host has, and of the members of the sets that it wants. It
+// returns false when yield does.
 func securityKeys(r state.Reader, host string, yield func(string) bool) bool {
 	groups, sets := map[string]bool{}, map[string]bool{}
 	for p := range state.PortsByHost.List(r, host) {

@@ -9,8 +9,8 @@ import (
 )
 
 // What changes of ports, groups, rules and address groups do to the documents of security groups. Three things can
-// happen to a host: a group or a set that it has changes in itself, it gets or loses a group, it gets or loses a set. The
-// first costs one key a host that has it; the others, one key for each member, on that host only.
+// happen to a host: a group or a set that it has changes in itself, it gets or loses a group, it gets or loses a set.
+// The first costs one key a host that has it; the others, one key for each member, on that host only.
 
 // portFilters looks at what a change of a port does to groups and sets.
 func (a *affected) portFilters(old, now *model.Port) {

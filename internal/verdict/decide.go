@@ -212,7 +212,8 @@ func (c *check) service() Verdict {
 	case p.icmpv6(ListenerQuery, NeighbourSolicit, NeighbourAdvert),
 		p.icmpv6(RouterAdvert) && c.fixed(netip.Addr.Is6):
 		return pass(ReasonNeighbour)
-	case p.EtherType == TypeIPv4 && p.udp(dhcpServerPort, dhcpClientPort) && (p.DestinationIP == broadcast4 || c.toItself()),
+	case p.EtherType == TypeIPv4 && p.udp(dhcpServerPort, dhcpClientPort) &&
+		(p.DestinationIP == broadcast4 || c.toItself()),
 		p.EtherType == TypeIPv6 && p.udp(dhcpv6ServerPort, dhcpv6ClientPort) &&
 			(linkLocalNet.Contains(p.DestinationIP) || c.toItself()):
 		return pass(ReasonDHCPServer)

@@ -2,8 +2,9 @@ package verdict
 
 import "net/netip"
 
-// Connections is a model of the tracking of connections on one host, as far as verdicts depend on it: which packets have
-// passed, so that their answers, and errors about them, are established. The zero value is ready. Not for concurrent use.
+// Connections is a model of the tracking of connections on one host, as far as verdicts depend on it: which packets
+// have passed, so that their answers, and errors about them, are established. The zero value is ready. It is not for
+// concurrent use.
 //
 // It is kept by network, since addresses of different networks have nothing to do with each other. It knows no time: a
 // connection ends with the Connections.
@@ -67,8 +68,8 @@ func (f flow) answer() flow {
 	return f
 }
 
-// Established says whether the packet belongs to a connection that has passed before, in the direction of its answers or
-// after an answer; or is an error about one.
+// Established says whether the packet belongs to a connection that has passed before, in the direction of its answers
+// or after an answer; or is an error about one.
 func (c *Connections) Established(network string, p *Packet) bool {
 	if p.About != nil {
 		f, ok := flowOf(network, p.About)

@@ -49,7 +49,9 @@ func TestAnswersAreEstablished(t *testing.T) {
 			if !c.Established("net", back) || c.Established("other", back) {
 				t.Error("the answer, on its network and on another")
 			}
-			failure := packet(macGW, "10.0.0.1", web4, func(p *Packet) { p.Protocol, p.ICMPType, p.About = ProtoICMP, 3, tc.first })
+			failure := packet(macGW, "10.0.0.1", web4, func(p *Packet) {
+				p.Protocol, p.ICMPType, p.About = ProtoICMP, 3, tc.first
+			})
 			if !c.Established("net", failure) || c.Established("other", failure) {
 				t.Error("an error about it, on its network and on another")
 			}
