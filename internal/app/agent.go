@@ -56,7 +56,9 @@ func RunAgent(ctx context.Context, opts AgentOptions) error {
 		AvailabilityZone: opts.AvailabilityZone, Handlers: map[string]http.Handler{},
 	}
 	if slices.Contains(opts.Roles, model.RoleL2) {
-		part, err := l2.New(l2.Options{TunnelIP: opts.TunnelIP, Metrics: metrics, Logger: opts.Logger})
+		part, err := l2.New(l2.Options{
+			TunnelIP: opts.TunnelIP, BridgeMappings: opts.BridgeMappings, Metrics: metrics, Logger: opts.Logger,
+		})
 		if err != nil {
 			return fmt.Errorf("starting the l2 role: %w", err)
 		}

@@ -50,6 +50,8 @@ type Options struct {
 	Namespace *netns.Handle
 	// TunnelIP is the address of the host on the underlay; the zero Addr where it has none.
 	TunnelIP netip.Addr
+	// BridgeMappings has the interface of the host for each physical network that it is attached to.
+	BridgeMappings map[string]string
 	// NFT is the program; empty: nft, looked up in PATH.
 	NFT string
 	// Metrics counts repaired drift. Required.
@@ -67,6 +69,7 @@ type Part struct {
 	neigh   *neigh.Driver
 	nft     *nft.Client
 	guard   *nft.Keeper
+	mapped  map[string]bool // the interfaces of physical networks
 
 	// unguarded is why the guard is not in place, or nil; guarded is when that was found out.
 	unguarded error
@@ -101,6 +104,7 @@ func New(options Options) (*Part, error) {
 	p.nft = &nft.Client{Namespace: options.Namespace, Program: options.NFT}
 	p.guard = nft.NewKeeper(p.nft, func(what string) { p.drift("guard", "nftables", what) }, guardTables()...)
 	p.watched.Store(&map[int]bool{})
+	p.mapped = Site{Mappings: options.BridgeMappings}.mapped()
 	return p, nil
 }
 
@@ -118,7 +122,7 @@ func (p *Part) drift(kind, object, difference string) {
 // Reconcile makes the host as the view wants it.
 func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status, error) {
 	if p.view != view {
-		p.wanted, p.view = Convert(view, p.options.TunnelIP), view
+		p.wanted, p.view = Convert(view, Site{p.options.TunnelIP, p.options.BridgeMappings}), view
 		p.stale.Store(true)
 	}
 	p.ensureGuard(ctx)
@@ -150,6 +154,7 @@ func (p *Part) pass(w *Wanted) (raced bool, err error) {
 	p.links.DetachPorts()
 	p.links.ApplyBridges()
 	p.links.ApplyTunnels()
+	p.links.ApplyUplinks()
 
 	tables := make(map[int]fdb.Table, len(w.Forwarding))
 	for device, table := range w.Forwarding {
@@ -170,6 +175,7 @@ func (p *Part) pass(w *Wanted) (raced bool, err error) {
 
 	p.links.AttachPorts()
 	p.links.DeleteTunnels()
+	p.links.DetachUplinks()
 	p.links.DeleteBridges()
 	p.links.Settle()
 	return raced || p.links.Raced(), nil
@@ -241,7 +247,7 @@ func (p *Part) segmentErr(w *Wanted, network string) error {
 	if err := p.links.BridgeErr(s.bridge); err != nil {
 		return err
 	}
-	return p.links.TunnelErr(s.tunnel)
+	return cmp.Or(p.links.TunnelErr(s.tunnel), p.links.UplinkErr(s.uplink))
 }
 
 func (p *Part) peerErr(w *Wanted, x peer) error {
@@ -294,7 +300,7 @@ func (p *Part) concerns(e netlinkx.Event) bool {
 	switch {
 	case e.Link != nil:
 		return strings.HasPrefix(e.Link.Name, "tap") || strings.HasPrefix(e.Link.Name, "brq") ||
-			strings.HasPrefix(e.Link.Name, "vxlan-")
+			strings.HasPrefix(e.Link.Name, "vxlan-") || p.mapped[e.Link.Name]
 	case e.Neigh != nil:
 		// A forwarding entry of ours that was removed is still told as static; a neighbour is told as failed.
 		return (*p.watched.Load())[e.Neigh.Index] && (e.Neigh.Family != unix.AF_BRIDGE || e.Neigh.Static())

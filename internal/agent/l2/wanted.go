@@ -43,8 +43,9 @@ type Wanted struct {
 
 type segment struct {
 	key, bridge string
-	tunnel      string // empty for a network that is local to the host
-	mtu         int
+	// tunnel is the VXLAN device, uplink the interface of a flat network; both are empty for one that is local to the host.
+	tunnel, uplink string
+	mtu            int
 	// problem is why the segment is not wanted, for those who depend on it.
 	problem string
 }
@@ -58,18 +59,35 @@ type peer struct {
 	vtep         netip.Addr
 }
 
-// Convert computes what the documents of the view want of the host. tunnelIP is the address of the host on the
-// underlay; the zero Addr where it has none. Where two documents exclude each other, the first by key wins.
-func Convert(view *agent.View, tunnelIP netip.Addr) *Wanted {
+// Site is how the host is attached to the networks outside.
+type Site struct {
+	// TunnelIP is the address of the host on the underlay; the zero Addr where it has none.
+	TunnelIP netip.Addr
+	// Mappings has the interface for each physical network that the host is attached to.
+	Mappings map[string]string
+}
+
+// mapped are the interfaces of the physical networks.
+func (s Site) mapped() map[string]bool {
+	devices := make(map[string]bool, len(s.Mappings))
+	for _, device := range s.Mappings {
+		devices[device] = true
+	}
+	return devices
+}
+
+// Convert computes what the documents of the view want of the host. Where two documents exclude each other, the first by
+// key wins.
+func Convert(view *agent.View, site Site) *Wanted {
 	w := &Wanted{
-		Links:      link.Wanted{Untouched: map[string]bool{}},
+		Links:      link.Wanted{Untouched: map[string]bool{}, Mapped: site.mapped()},
 		Forwarding: map[string]fdb.Table{},
 		Neighbours: map[string]neigh.Table{},
 		Problems:   map[string]string{},
 		segments:   map[string]segment{},
 	}
 	documents := slices.SortedFunc(view.All(), func(a, b *sb.Document) int { return strings.Compare(a.Key, b.Key) })
-	c := converter{Wanted: w, tunnelIP: tunnelIP, names: map[string]string{}, macs: map[station]string{}}
+	c := converter{Wanted: w, Site: site, names: map[string]string{}, macs: map[station]string{}}
 	// Ports and peers refer to segments, peers must not take what is a local port's: so, in this order.
 	c.each(documents, "segment/", c.segment)
 	c.each(documents, "port/", c.port)
@@ -79,9 +97,9 @@ func Convert(view *agent.View, tunnelIP netip.Addr) *Wanted {
 
 type converter struct {
 	*Wanted
-	tunnelIP netip.Addr
-	names    map[string]string  // device → key of the document that has it
-	macs     map[station]string // → key of the document that has it
+	Site
+	names map[string]string  // device → key of the document that has it
+	macs  map[station]string // → key of the document that has it
 }
 
 func (c *converter) each(documents []*sb.Document, prefix string, convert func(d *sb.Document) error) {
@@ -119,6 +137,9 @@ func (c *converter) segment(d *sb.Document) error {
 	if body.NetworkType == string(model.TypeVXLAN) {
 		s.tunnel = fmt.Sprintf("vxlan-%d", body.SegmentationId)
 	}
+	if body.NetworkType == string(model.TypeFlat) {
+		s.uplink = c.Mappings[body.PhysicalNetwork]
+	}
 	err := c.checkSegment(body, s)
 	if err != nil {
 		// The document may have been right before: what it made then stays until it is right again or gone.
@@ -130,12 +151,15 @@ func (c *converter) segment(d *sb.Document) error {
 		return err
 	}
 	c.Links.Bridges = append(c.Links.Bridges, link.Bridge{
-		Name: s.bridge, NetworkID: body.NetworkId, MAC: bridgeMAC(body.NetworkId, c.tunnelIP), MTU: s.mtu,
+		Name: s.bridge, NetworkID: body.NetworkId, MAC: bridgeMAC(body.NetworkId, c.TunnelIP), MTU: s.mtu,
 	})
+	if s.uplink != "" {
+		c.Links.Uplinks = append(c.Links.Uplinks, link.Uplink{Device: s.uplink, Bridge: s.bridge, MTU: s.mtu})
+	}
 	if s.tunnel != "" {
 		c.Links.Tunnels = append(c.Links.Tunnels, link.Tunnel{
 			Name: s.tunnel, NetworkID: body.NetworkId, Bridge: s.bridge,
-			VNI: int(body.SegmentationId), Local: c.tunnelIP, MTU: s.mtu,
+			VNI: int(body.SegmentationId), Local: c.TunnelIP, MTU: s.mtu,
 		})
 		c.Forwarding[s.tunnel] = fdb.Table{Remotes: map[netlinkx.MAC]netip.Addr{}, Flood: map[netip.Addr]bool{}}
 		c.Neighbours[s.bridge] = neigh.Table{}
@@ -156,11 +180,19 @@ func (c *converter) checkSegment(body *sb.Segment, s segment) error {
 	}
 	switch model.NetworkType(body.NetworkType) {
 	case model.TypeLocal:
+	case model.TypeFlat:
+		if s.uplink == "" {
+			return fmt.Errorf("this host has no interface on physical network %.60q: start its agent with --bridge-mappings",
+				body.PhysicalNetwork)
+		}
+		if err := claim(c.names, "interface "+s.uplink, s.uplink, s.key); err != nil {
+			return err
+		}
 	case model.TypeVXLAN:
 		if body.SegmentationId < 1 || body.SegmentationId > maxVNI {
 			return fmt.Errorf("segmentation_id %d is no VNI: it is not in the range 1 to %d", body.SegmentationId, maxVNI)
 		}
-		if !c.tunnelIP.IsValid() {
+		if !c.TunnelIP.IsValid() {
 			return fmt.Errorf("this host has no tunnel address, so it cannot reach vxlan networks: " +
 				"start its agent with one")
 		}
@@ -292,11 +324,11 @@ func (c *converter) parseVTEP(text string) (netip.Addr, error) {
 		return vtep, fmt.Errorf("vtep %.60q is no address of a host", text)
 	}
 	vtep = vtep.Unmap()
-	if vtep == c.tunnelIP {
+	if vtep == c.TunnelIP {
 		return vtep, fmt.Errorf("vtep %s is this host itself", vtep)
 	}
-	if c.tunnelIP.IsValid() && vtep.Is4() != c.tunnelIP.Is4() {
-		return vtep, fmt.Errorf("vtep %s is of another IP version than this host's tunnel address %s", vtep, c.tunnelIP)
+	if c.TunnelIP.IsValid() && vtep.Is4() != c.TunnelIP.Is4() {
+		return vtep, fmt.Errorf("vtep %s is of another IP version than this host's tunnel address %s", vtep, c.TunnelIP)
 	}
 	return vtep, nil
 }

@@ -16,7 +16,9 @@ import (
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
 
-func convert(view *agent.View) *l2.Wanted { return l2.Convert(view, testkit.UnderlayIP(0)) }
+func convert(view *agent.View) *l2.Wanted {
+	return l2.Convert(view, l2.Site{TunnelIP: testkit.UnderlayIP(0)})
+}
 
 func TestConvertMakesTablesOfDocuments(t *testing.T) {
 	down := port(networkA, 3)
@@ -57,7 +59,7 @@ func TestConvertMakesTablesOfDocuments(t *testing.T) {
 }
 
 func TestAHostWithoutATunnelAddressSaysSo(t *testing.T) {
-	w := l2.Convert(agent.NewView(1, vxlan(networkA, 10), port(networkA, 1)), netip.Addr{})
+	w := l2.Convert(agent.NewView(1, vxlan(networkA, 10), port(networkA, 1)), l2.Site{})
 	for _, key := range []string{"segment/" + networkA, "port/" + portID(1)} {
 		if !strings.Contains(w.Problems[key], "no tunnel address") {
 			t.Errorf("%s: %q", key, w.Problems[key])

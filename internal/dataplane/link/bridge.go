@@ -44,7 +44,8 @@ func (d *Driver) observeBridges(w Wanted) {
 	}
 	foreign := map[int]bool{} // bridges with a member that somebody else put there
 	for name, l := range d.links {
-		if l.Master != 0 && !portDevice.MatchString(name) && !strings.HasPrefix(l.Alias, TunnelMark) {
+		if l.Master != 0 && !portDevice.MatchString(name) && !strings.HasPrefix(l.Alias, TunnelMark) &&
+			!w.Mapped[name] {
 			foreign[l.Master] = true
 		}
 	}

@@ -67,7 +67,10 @@ type Port struct {
 type Wanted struct {
 	Bridges []Bridge
 	Tunnels []Tunnel
+	Uplinks []Uplink
 	Ports   []Port
+	// Mapped names the interfaces that operators have given to flat networks, wanted or not.
+	Mapped map[string]bool
 	// Untouched names bridges and tunnels that are not wanted now but must not be removed either, since their documents
 	// cannot be understood, and the ports that such a bridge keeps. Whatever else is in it is taken out as usual.
 	Untouched map[string]bool
@@ -90,6 +93,7 @@ type Driver struct {
 	names   map[int]string
 	bridges *reconcile.Tracker[string, bridgeState]
 	tunnels *reconcile.Tracker[string, tunnelState]
+	uplinks *reconcile.Tracker[string, uplinkState]
 	members *reconcile.Tracker[memberKey, memberState]
 	held    error
 	// ours are the bridges that have been seen with our mark, so that wiping the mark off is drift, not adoption.
@@ -104,6 +108,7 @@ func New(options Options) *Driver {
 		Options: options,
 		bridges: reconcile.NewTracker[string](bridgeState.satisfiedBy),
 		tunnels: reconcile.NewTracker[string](func(w, a tunnelState) bool { return w == a }),
+		uplinks: reconcile.NewTracker[string](uplinkState.satisfiedBy),
 		members: reconcile.NewTracker[memberKey](func(w, a memberState) bool { return w == a }),
 		ours:    map[string]bool{},
 	}
@@ -144,6 +149,7 @@ func (d *Driver) Observe(w Wanted) error {
 	}
 	d.observeBridges(w)
 	d.observeTunnels(w)
+	d.observeUplinks(w)
 	d.observeMembers(w)
 	return nil
 }
@@ -291,6 +297,7 @@ func (d *Driver) PortErr(device string) error {
 func (d *Driver) Settle() {
 	d.bridges.Settle()
 	d.tunnels.Settle()
+	d.uplinks.Settle()
 	d.members.Settle()
 }
 

@@ -24,7 +24,7 @@ type Liveness interface {
 }
 
 // wired are the network types that the hosts' Linux bridge driver can wire in this version.
-var wired = []model.NetworkType{model.TypeLocal, model.TypeVXLAN}
+var wired = []model.NetworkType{model.TypeLocal, model.TypeFlat, model.TypeVXLAN}
 
 // Bind returns the binding of the port on the host that p.Binding asks for: bridge and the segment, or binding_failed
 // and the reason why, or unbound where it asks for no host. A nil live takes every agent to be alive.
