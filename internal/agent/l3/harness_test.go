@@ -16,6 +16,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/neutrino-net/neutrino/internal/agent"
 	"github.com/neutrino-net/neutrino/internal/agent/l2"
@@ -248,6 +249,15 @@ func (c *cloud) forward(r *sb.Router, f *sb.PortForwarding) (key string) {
 	f.PortForwardingId, f.RouterId = uuid.NewString(), r.RouterId
 	c.put(&sb.Document{Key: "port-forwarding/" + f.PortForwardingId, Body: &sb.Document_PortForwarding{PortForwarding: f}})
 	return "port-forwarding/" + f.PortForwardingId
+}
+
+// change gives the router's document another content and applies it. Documents never change, so it is a new one.
+func (w *world) change(f func(r *sb.Router)) {
+	w.t.Helper()
+	w.router = proto.Clone(w.router).(*sb.Router)
+	f(w.router)
+	w.putRouter(w.router)
+	w.apply()
 }
 
 // inside is the namespace of a router.
