@@ -74,8 +74,17 @@ func lower(c codec[string]) codec[string] {
 	return c
 }
 
+// floatingIPReason says why a floating IP is not ACTIVE, or which of its port forwardings do not work.
 func floatingIPReason(f *model.FloatingIP) string {
-	if f.Status == model.FloatingIPActive || f.RouterID == "" {
+	for _, fw := range f.Forwardings {
+		if fw.HostReason != "" {
+			return "Port forwarding " + fw.ID + ": " + fw.HostReason
+		}
+	}
+	switch {
+	case f.HostReason != "":
+		return f.HostReason
+	case f.Status == model.FloatingIPActive || f.RouterID == "":
 		return ""
 	}
 	return "No host has said that it translates the address."

@@ -30,10 +30,10 @@ var Router = (&Resource[model.Router]{
 		[]*Attribute[model.Router]{
 			attribute("admin_state_up", Post|Put|shows, boolean(), func(r *model.Router) *bool { return &r.AdminStateUp },
 				byDefault(true), help("Whether it may forward traffic.")),
-			computed("status", shows, text(16), func(*model.Router) string { return "ACTIVE" },
-				help("ACTIVE, since a router is accepted as a whole; whether its interfaces work is shown by their ports.")),
+			computed("status", shows, text(16), routerStatus,
+				help("ERROR when its host could not do what it is to do; else ACTIVE. Its ports show whether they work.")),
 			computed("status_reason", 0, nullable(text(255)), routerReason,
-				extension("l3-status-reason"), help("Why it forwards nothing at present.")),
+				extension("l3-status-reason"), help("Why it forwards nothing at present, or not as it is wanted.")),
 			gateway("external_gateway_info", enforced, fields("network_id", "enable_snat", "external_fixed_ips"),
 				help("Its gateway to an external network: network_id, enable_snat, external_fixed_ips, qos_policy_id; null: none.")),
 			attribute("routes", Put, routes(), func(r *model.Router) *[]model.HostRoute { return &r.Routes },
@@ -59,11 +59,24 @@ var Router = (&Resource[model.Router]{
 	),
 }).ready()
 
-// routerReason says why a router forwards nothing, where that is known.
+// routerStatus is ACTIVE also for a router that waits for a host or is turned off: clients take everything else for a
+// failure, and status_reason says what is missing.
+func routerStatus(r *model.Router) string {
+	if r.HostReason != "" {
+		return "ERROR"
+	}
+	return "ACTIVE"
+}
+
+// routerReason says why a router forwards nothing, or not as it is wanted, where that is known.
 func routerReason(r *model.Router) string {
 	switch {
+	case r.HostReason != "":
+		return r.HostReason
 	case !r.AdminStateUp:
 		return "It is turned off: admin_state_up is false."
+	case r.PlacementReason != "":
+		return r.PlacementReason
 	case len(r.Hosts) == 0:
 		return "No host serves it: it is assigned to no L3 agent."
 	}
