@@ -295,3 +295,9 @@ func (c *cloud) drift(kind string) (n float64) {
 }
 
 func addr(text string) netip.Addr { return netip.MustParseAddr(text) }
+
+func sortedLines(text string) string {
+	lines := strings.Split(text, "\n")
+	slices.Sort(lines)
+	return strings.Join(lines, "\n")
+}

@@ -162,15 +162,10 @@ func (p *Part) statuses(groups map[string]documents) ([]agent.Status, error) {
 		r := p.routers[id]
 		for key, d := range docs {
 			st := agent.Status{Key: key, State: sb.ObjectStatus_STATE_DONE}
-			switch {
-			case r == nil:
+			if r == nil {
 				st.Reason = fmt.Sprintf("the router's id %.40q is not a UUID", id)
-			case r.conversion.reasons[key] != "":
-				st.Reason = r.conversion.reasons[key]
-			case d.GetRouter() != nil && r.err != nil:
-				st.Reason = r.err.Error()
-			case d.GetRouter() == nil && r.blocked != nil:
-				st.Reason = "the router is not as it should be: " + r.blocked.Error()
+			} else {
+				st.Reason = r.reason(key, d.GetRouter() != nil)
 			}
 			if st.Reason != "" {
 				st.State = sb.ObjectStatus_STATE_ERROR

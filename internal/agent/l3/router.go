@@ -57,6 +57,21 @@ func (r *router) want(docs documents) {
 	}
 }
 
+// reason is what is wrong with a document of the router; empty: nothing. What is wrong with the router is told of its own
+// document, and of the others only if they depend on it.
+func (r *router) reason(key string, own bool) string {
+	reason := r.conversion.reasons[key]
+	switch {
+	case own && r.err != nil && reason != "":
+		return reason + "; " + r.err.Error()
+	case own && r.err != nil:
+		return r.err.Error()
+	case reason == "" && r.blocked != nil:
+		return "the router is not as it should be: " + r.blocked.Error()
+	}
+	return reason
+}
+
 // reconcile makes the router as its documents want it, and keeps the error.
 func (r *router) reconcile(ctx context.Context) {
 	before := r.err

@@ -48,7 +48,7 @@ func (c *Conn) MarkWritten(t Table, source string) error {
 }
 
 // Written says whether the table was made from this source text, and nobody has changed its rules since. Elements of
-// named maps are not looked at.
+// named maps are not looked at. The error wraps unix.ENOENT when there is no such table, or none with chains.
 func (c *Conn) Written(t Table, source string) (bool, error) {
 	mark, chains, err := c.mark(t, source)
 	return err == nil && slices.Contains(chains, mark), err
@@ -75,6 +75,9 @@ func (c *Conn) mark(t Table, source string) (mark string, chains []string, err e
 	})
 	if err != nil {
 		return "", nil, fmt.Errorf("read the chains of the nftables table %s: %w", t.Name, err)
+	}
+	if len(chains) == 0 { // a dump of a table that is not there is empty
+		return "", nil, fmt.Errorf("the nftables table %s: %w", t.Name, unix.ENOENT)
 	}
 	rules := sha256.New()
 	err = c.dump(request(getRule), rules.Reset, func(m []byte) {

@@ -20,10 +20,11 @@ import (
 // groupNFTables is NFNLGRP_NFTABLES: changes of tables, rules and elements.
 const groupNFTables = 7
 
-// routeGroups are what is heard of route netlink: devices, addresses and routes. Neighbours are not, since workloads make
-// the kernel learn and forget them all the time.
+// routeGroups are what is heard of route netlink: devices, addresses, routes, and some of the settings of devices (whether
+// they forward). Neighbours are not, since workloads make the kernel learn and forget them all the time.
 const routeGroups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR |
-	unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE
+	unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE |
+	1<<(unix.RTNLGRP_IPV4_NETCONF-1) | 1<<(unix.RTNLGRP_IPV6_NETCONF-1)
 
 // Watcher hears of changes. Close ends it.
 type Watcher struct {
