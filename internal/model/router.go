@@ -97,6 +97,14 @@ func (r *Router) InterfaceOwner() string {
 	return DeviceOwnerRouterInterface
 }
 
+// ServingHost is the host to which the router's ports are to be bound; empty: none at present.
+func (r *Router) ServingHost() string {
+	if r.Leaving != "" || len(r.Hosts) == 0 {
+		return ""
+	}
+	return r.Hosts[0]
+}
+
 // LegIDs are the ids of the ports by which the router is attached to networks: its interfaces, and that of its gateway.
 func (r *Router) LegIDs() []string {
 	if r.Gateway == nil {

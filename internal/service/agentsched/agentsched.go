@@ -1,8 +1,8 @@
 // Package agentsched answers what the API asks on the placement of services: which networks a DHCP agent serves and which
 // routers an L3 agent, which agents serve a network or a router; and it lets operators change that.
 //
-// The placement of DHCP is package service/dhcp's: what an operator decides here stands until another decides otherwise,
-// and the scheduler fills in the rest. Routers are served by the hosts that they name.
+// The placement itself is that of the packages service/dhcp and service/l3: what an operator decides here stands until
+// another decides otherwise, and the scheduler fills in the rest.
 package agentsched
 
 import (

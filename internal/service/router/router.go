@@ -11,7 +11,7 @@
 //   - router.go: create, update, delete, as the API asks for them.
 //   - gateway.go: the way out; interface.go: the way in, by subnet or by port; attach.go: what may be attached.
 //   - routes.go: extra routes.
-//   - hosts.go: which hosts serve a router.
+//   - hosts.go: which hosts serve a router, as far as operators say so; the rest is package l3's.
 //   - helper.go, ndp.go: conntrack helpers and NDP proxies.
 //   - guard.go: what may not happen to ports while routers use them.
 //   - view.go: how a router looks to those who read it.
