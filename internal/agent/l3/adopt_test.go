@@ -39,6 +39,7 @@ func full(t testing.TB) *world {
 }
 
 func TestARestartedAgentChangesNothingAndLosesNothing(t *testing.T) {
+	t.Parallel()
 	w := full(t)
 	w.start()
 	w.apply()
@@ -80,6 +81,7 @@ func TestARestartedAgentChangesNothingAndLosesNothing(t *testing.T) {
 }
 
 func TestDriftIsRepairedAndCounted(t *testing.T) {
+	t.Parallel()
 	w := full(t)
 	w.start()
 	w.apply()
@@ -142,6 +144,7 @@ func stable(inside *testkit.Host) string {
 }
 
 func TestOneBadRouterHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	bad := w.router
 	bad.Legs = append(bad.Legs, &sb.RouterLeg{PortId: "no-uuid", Mac: "fa:16:3e:01:01:01", Mtu: 1500})
@@ -183,6 +186,7 @@ func TestOneBadRouterHoldsUpNoOther(t *testing.T) {
 }
 
 func TestARouterThatIsGoneLeavesNothing(t *testing.T) {
+	t.Parallel()
 	w := full(t)
 	w.start()
 	w.apply()

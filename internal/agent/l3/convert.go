@@ -103,9 +103,6 @@ type route struct {
 
 func namespace(router string) string { return "qrouter-" + router }
 
-// mark is the alias of loopback in a namespace of ours.
-func mark(router string) string { return "neutrino:router:" + router }
-
 // portMark begins the alias of both ends of a leg, as that of all devices of ports.
 const portMark = "neutrino:port:"
 

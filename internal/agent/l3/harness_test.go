@@ -254,11 +254,13 @@ func (c *cloud) forward(r *sb.Router, f *sb.PortForwarding) (key string) {
 // change gives the router's document another content and applies it. Documents never change, so it is a new one.
 func (w *world) change(f func(r *sb.Router)) {
 	w.t.Helper()
-	w.router = proto.Clone(w.router).(*sb.Router)
+	w.router = w.clone()
 	f(w.router)
 	w.putRouter(w.router)
 	w.apply()
 }
+
+func (w *world) clone() *sb.Router { return proto.Clone(w.router).(*sb.Router) }
 
 // inside is the namespace of a router.
 func (c *cloud) inside(r *sb.Router) *testkit.Host {

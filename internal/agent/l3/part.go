@@ -9,7 +9,7 @@
 //
 // What one router consists of, all named after it or after the ports of its legs:
 //
-//	namespace qrouter-<router id>     its loopback has the alias neutrino:router:<router id>, by which it is ours
+//	namespace qrouter-<router id>     its loopback has the alias neutrino:router:<router id>:<host>, by which it is ours
 //	device    tap<11 of the port id>  on the host, marked neutrino:port:<port id>; the l2 part puts it into its bridge
 //	device    qr-/qg-<11 …>           its peer inside, with the port's MAC and addresses
 //	table     inet neutrino-router    all translation; floating IPs and forwarded ports are elements of its maps
@@ -62,8 +62,10 @@ type Options struct {
 type Part struct {
 	options Options
 	host    *netlinkx.Handle
-	watcher *nswatch.Watcher
-	speaker *speaker
+	// hostInode identifies the namespace of the host.
+	hostInode uint64
+	watcher   *nswatch.Watcher
+	speaker   *speaker
 
 	// routers is used by Reconcile only, which is never called twice at the same time; it lets each router be worked on by
 	// one goroutine.
@@ -83,10 +85,28 @@ func New(options Options) (*Part, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Part{options: options, host: host, routers: map[string]*router{}, dirty: map[string]bool{}}
+	inode, err := inodeOf(options.Namespace)
+	if err != nil {
+		host.Close()
+		return nil, err
+	}
+	p := &Part{options: options, host: host, hostInode: inode, routers: map[string]*router{}, dirty: map[string]bool{}}
 	p.watcher = nswatch.New(p.touched)
 	p.speaker = newSpeaker(options.Logger)
 	return p, nil
+}
+
+// inodeOf identifies a namespace; nil: that of the process.
+func inodeOf(ns *netns.Handle) (uint64, error) {
+	if ns != nil {
+		return ns.Inode()
+	}
+	own, err := netns.Current()
+	if err != nil {
+		return 0, err
+	}
+	defer own.Close()
+	return own.Inode()
 }
 
 // Name implements agent.Part.

@@ -59,6 +59,7 @@ func newWorld(t testing.TB) *world {
 }
 
 func TestTrafficIsSeenFromTheRightAddress(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.b.Serve(6003)
 	w.floating(w.router, "203.0.113.11", "10.0.1.11")
@@ -107,6 +108,7 @@ func TestTrafficIsSeenFromTheRightAddress(t *testing.T) {
 }
 
 func TestWithoutSourceNATAddressesStay(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.internet.Run("ip", "route", "add", "10.0.0.0/16", "via", "203.0.113.5")
 	w.router.EnableSnat = false
@@ -124,6 +126,7 @@ func TestWithoutSourceNATAddressesStay(t *testing.T) {
 }
 
 func TestAddressScopes(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	w.internet.Run("ip", "route", "add", "10.0.0.0/16", "via", "203.0.113.5")
 	w.redLeg.Scope4, w.gateway.Scope4, w.blueLeg.Scope4 = "one", "one", "two"
@@ -149,6 +152,7 @@ func TestAddressScopes(t *testing.T) {
 }
 
 func TestExtraRoutesLeadOnward(t *testing.T) {
+	t.Parallel()
 	w := newWorld(t)
 	// a2 is a router of the tenant's own, with another network behind it.
 	w.a2.Run("ip", "addr", "add", "10.9.9.9/32", "dev", "lo")

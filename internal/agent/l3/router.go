@@ -181,7 +181,7 @@ func (r *router) ensureNamespace() error {
 	case r.ns != nil && r.inode == inode:
 		return h.Close()
 	default:
-		err = claim(h, r.id)
+		err = r.claim(h)
 	}
 	if err != nil {
 		h.Close()
@@ -210,8 +210,12 @@ func (r *router) watch() error {
 	return nil
 }
 
+// mark is the alias of loopback in a namespace of ours. It names the host, too: the names of namespaces may be shared by
+// hosts that are namespaces themselves.
+func (r *router) mark() string { return fmt.Sprintf("neutrino:router:%s:%d", r.id, r.part.hostInode) }
+
 // claim marks a namespace as ours. One that somebody else is at work in, for instance an agent of Neutron, is refused.
-func claim(ns *netns.Handle, router string) error {
+func (r *router) claim(ns *netns.Handle) error {
 	nl, err := netlinkx.Open(ns)
 	if err != nil {
 		return err
@@ -225,13 +229,13 @@ func claim(ns *netns.Handle, router string) error {
 	if lo == nil {
 		return fmt.Errorf("the namespace %s has no loopback device", ns.Name())
 	}
-	if lo.Alias != mark(router) {
+	if lo.Alias != r.mark() {
 		for name := range links {
 			if name != "lo" {
 				return fmt.Errorf("the namespace %s exists and is not ours: it holds the device %s", ns.Name(), name)
 			}
 		}
-		if err := nl.SetAlias(lo.Index, mark(router)); err != nil {
+		if err := nl.SetAlias(lo.Index, r.mark()); err != nil {
 			return fmt.Errorf("mark the namespace %s: %w", ns.Name(), err)
 		}
 	}
@@ -259,7 +263,7 @@ func (r *router) remove() error {
 	if err != nil {
 		return err
 	}
-	if lo := links["lo"]; lo == nil || lo.Alias != mark(r.id) {
+	if lo := links["lo"]; lo == nil || lo.Alias != r.mark() {
 		r.release()
 		return nil
 	}
