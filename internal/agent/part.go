@@ -72,6 +72,9 @@ func (v *View) All() iter.Seq[*sb.Document] {
 	}
 }
 
+// Document returns the document of the key, or nil.
+func (v *View) Document(key string) *sb.Document { return v.documents[key] }
+
 // Port returns the port document of the id, or nil.
 func (v *View) Port(id string) *sb.Port { return v.documents["port/"+id].GetPort() }
 

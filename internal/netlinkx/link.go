@@ -47,6 +47,9 @@ type BridgeInfo struct {
 	ForwardDelay      uint32
 	AgeingTime        uint32
 	MulticastSnooping bool
+	// CallIPTables and CallIP6Tables (nf_call_iptables, nf_call_ip6tables): br_netfilter has what is bridged pass through
+	// the hooks of the IP families. They are set by SetBridgeNetfilter only.
+	CallIPTables, CallIP6Tables bool
 }
 
 // VXLANInfo are the attributes of a VXLAN device.
@@ -197,6 +200,10 @@ func parseBridge(b *BridgeInfo, kind int, v []byte) {
 		b.AgeingTime = uint32(u32(v))
 	case nl.IFLA_BR_MCAST_SNOOPING:
 		b.MulticastSnooping = flag(v)
+	case nl.IFLA_BR_NF_CALL_IPTABLES:
+		b.CallIPTables = flag(v)
+	case nl.IFLA_BR_NF_CALL_IP6TABLES:
+		b.CallIP6Tables = flag(v)
 	}
 }
 
@@ -263,6 +270,14 @@ func (h *Handle) SetBridge(index int, info BridgeInfo) error {
 		return err
 	}
 	return h.changeBridge(index, func(data *nl.RtAttr) { addBridgeAttributes(data, info) })
+}
+
+// SetBridgeNetfilter has br_netfilter take what a bridge forwards, or not, whatever the switches for all bridges say.
+func (h *Handle) SetBridgeNetfilter(index int, on bool) error {
+	return h.changeBridge(index, func(data *nl.RtAttr) {
+		data.AddRtAttr(nl.IFLA_BR_NF_CALL_IPTABLES, nl.Uint8Attr(uint8(number(on))))
+		data.AddRtAttr(nl.IFLA_BR_NF_CALL_IP6TABLES, nl.Uint8Attr(uint8(number(on))))
+	})
 }
 
 func (h *Handle) changeBridge(index int, add func(data *nl.RtAttr)) error {

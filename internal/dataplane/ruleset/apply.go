@@ -12,6 +12,7 @@ import (
 // right. What the kernel refuses is left as it is there, and told by Err, and the rest is done. With an error nothing is
 // known of the table.
 func (t *Table) Apply() (changes int, err error) {
+	t.drifted, t.reread = false, false
 	if err := t.observe(); err != nil {
 		return 0, err
 	}
@@ -44,9 +45,10 @@ func (t *Table) Apply() (changes int, err error) {
 		}
 		if err != nil {
 			t.have = nil
-			return 0, fmt.Errorf("change the nftables table %s %s: %w", t.family, t.name, err)
+			return 0, fmt.Errorf("change the nftables table %s: %w", t, err)
 		}
 		p.done()
+		t.drifted = t.reread && p.changes > 0
 		t.generation, err = t.conn.generation()
 		return p.changes, err
 	}

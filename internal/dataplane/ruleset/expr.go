@@ -34,7 +34,8 @@ type Meta uint32
 const (
 	InDevice  Meta = unix.NFT_META_IIFNAME
 	OutDevice Meta = unix.NFT_META_OIFNAME
-	Protocol  Meta = unix.NFT_META_L4PROTO // of the upper layer
+	EtherType Meta = unix.NFT_META_PROTOCOL // behind a VLAN tag, if there is one
+	Protocol  Meta = unix.NFT_META_L4PROTO  // of the upper layer
 	Mark      Meta = unix.NFT_META_MARK
 )
 
@@ -67,6 +68,14 @@ func SetMark(from Register) Expr {
 func LoadState(to Register) Expr {
 	return expression("ct", func(b *buffer) {
 		b.u32(unix.NFTA_CT_KEY, unix.NFT_CT_STATE)
+		b.u32(unix.NFTA_CT_DREG, uint32(to))
+	})
+}
+
+// LoadConnMark puts the mark of the packet's connection into a register.
+func LoadConnMark(to Register) Expr {
+	return expression("ct", func(b *buffer) {
+		b.u32(unix.NFTA_CT_KEY, unix.NFT_CT_MARK)
 		b.u32(unix.NFTA_CT_DREG, uint32(to))
 	})
 }

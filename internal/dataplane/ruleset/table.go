@@ -27,6 +27,8 @@ type Table struct {
 	dirtyChains   map[string]bool
 	dirtySets     map[string]bool
 	dirtyElements map[string]map[Element]bool
+	// drifted: somebody else had changed what was right before the last Apply.
+	drifted, reread bool
 	// refused are the objects that the kernel did not take as they are wanted now.
 	refused map[string]error
 }
@@ -130,6 +132,14 @@ func (t *Table) Actual(set string) (map[Element]Value, error) {
 // Err is why the kernel does not have an object as it is wanted, or nil.
 func (t *Table) Err(name string) error { return t.refused[name] }
 
+// Refusing says whether there is anything that the kernel did not take.
+func (t *Table) Refusing() bool { return len(t.refused) > 0 }
+
+// Drifted says whether the last Apply put right what somebody else had changed.
+func (t *Table) Drifted() bool { return t.drifted }
+
+func (t *Table) String() string { return t.family.String() + " " + t.name }
+
 // Forget has the next Apply read the table anew.
 func (t *Table) Forget() { t.have = nil }
 
@@ -151,19 +161,21 @@ func (t *Table) observe() error {
 	if t.have != nil && (t.owned || generation == t.generation) {
 		return nil
 	}
+	// With changes of our own under way, it could not be told whose they are.
+	t.reread = t.have != nil && len(t.dirtyChains)+len(t.dirtySets)+len(t.dirtyElements) == 0
 	have, err := t.read()
 	if err != nil {
-		return fmt.Errorf("read the nftables table %s %s: %w", t.family, t.name, err)
+		return fmt.Errorf("read the nftables table %s: %w", t, err)
 	}
 	t.owned = t.owned && have.exists
 	switch {
 	case t.owned || !have.exists || have.flags&(flagOwner|flagPersist) == 0:
 	case have.flags&flagOwner != 0:
-		return fmt.Errorf("nftables table %s %s: %w", t.family, t.name, ErrOwned)
+		return fmt.Errorf("nftables table %s: %w", t, ErrOwned)
 	default:
 		// It has outlived its process: it is ours from now on.
 		if err := t.conn.commit([]message{t.newTable(flagOwner | flagPersist)}); err != nil {
-			return fmt.Errorf("take over the nftables table %s %s: %w", t.family, t.name, err)
+			return fmt.Errorf("take over the nftables table %s: %w", t, err)
 		}
 		t.owned = true
 	}
@@ -182,7 +194,7 @@ func (t *Table) create() error {
 	}
 	if err != nil {
 		t.owned = false
-		return fmt.Errorf("make the nftables table %s %s: %w", t.family, t.name, err)
+		return fmt.Errorf("make the nftables table %s: %w", t, err)
 	}
 	t.have.exists = true
 	return nil
@@ -238,4 +250,13 @@ func (t *Table) touchAll() {
 func has[K comparable, V any](m map[K]V, key K) bool {
 	_, ok := m[key]
 	return ok
+}
+
+// Delete removes the table with all that is in it.
+func (t *Table) Delete() error {
+	if err := t.conn.commit([]message{t.delTable()}); err != nil {
+		return fmt.Errorf("remove the nftables table %s: %w", t, err)
+	}
+	t.have, t.owned = nil, false
+	return nil
 }

@@ -1,0 +1,162 @@
+package filter
+
+import (
+	"slices"
+
+	rs "github.com/neutrino-net/neutrino/internal/dataplane/ruleset"
+)
+
+// The checks of what a filtered port sends, and what it always may send and get. Package verdict is their definition; the
+// numbers there are in the labels here. A rule that reads what a frame is too short for does not match, so every chain
+// that accepts ends by dropping.
+
+// senderChains look at each frame by itself, before its connection is known and its parts are put together.
+func senderChains() map[string][]rs.Rule {
+	badMAC := rs.NewRule("2: source MAC", inMAC, rs.NotIn(setMACs, first), dropOut("source-mac"))
+	tag := func(hi, lo byte) rs.Rule { return rs.NewRule("1: VLAN tag", frameIs(hi, lo), dropOut("vlan-tag")) }
+	source4 := join(inMAC, rs.Read(keyNext, rs.Network, 12, 4))
+	source6 := join(inMAC, rs.Read(keyNext, rs.Network, 8, 16))
+	all := map[string][]rs.Rule{
+		"sender": {
+			rs.NewRule("marks are ours", setMark(0)),
+			rs.NewRule("IPv4", frameIs(0x08, 0x00), rs.Then(rs.Goto("sender-ipv4"))),
+			rs.NewRule("IPv6", frameIs(0x86, 0xdd), rs.Then(rs.Goto("sender-ipv6"))),
+			tag(0x81, 0x00),
+			tag(0x88, 0xa8),
+			badMAC,
+			rs.NewRule("ARP", frameIs(0x08, 0x06), rs.Then(rs.Goto("sender-arp"))),
+			rs.NewRule("3: ethertype", dropOut("ethertype")),
+		},
+	}
+	all["sender-ipv4"] = append(identities("6: its own address", false, source4, rs.Then(rs.Accept)),
+		badMAC,
+		rs.NewRule("5: no address yet", rs.Read(first, rs.Network, 12, 8), rs.Equal(first, 0, 0, 0, 0, 255, 255, 255, 255),
+			rs.Read(first, rs.Network, 9, 1), rs.Equal(first, protocolUDP), rs.Then(rs.Accept)),
+		rs.NewRule("6: source address", dropOut("source-address")),
+	)
+	unspecified := append(make([]byte, 16), 0xff, 0x02)
+	all["sender-ipv6"] = append(identities("6: its own address", true, source6, rs.Then(rs.Accept)),
+		badMAC,
+		rs.NewRule("5: no address yet", rs.Read(first, rs.Network, 8, 16), rs.Equal(first, unspecified[:16]...),
+			rs.Read(first, rs.Network, 24, 2), rs.Equal(first, unspecified[16:]...),
+			isProtocol(protocolICMPv6), rs.Then(rs.Accept)),
+		rs.NewRule("6: source address", dropOut("source-address")),
+	)
+	all["sender-arp"] = slices.Concat(
+		[]rs.Rule{
+			rs.NewRule("4: Ethernet and IPv4", rs.Read(first, rs.Network, 0, 6), rs.Differs(first, 0, 1, 8, 0, 6, 4),
+				dropOut("arp-sender")),
+			rs.NewRule("4: the sender is the source", inMAC, rs.Read(keyNext, rs.Network, 8, 6), rs.NotIn(setTwins, first),
+				dropOut("arp-sender")),
+		},
+		identities("4: its own address", false, join(inMAC, rs.Read(keyNext, rs.Network, 14, 4)), rs.Then(rs.Accept)),
+		identities("4: a probe for its own address", false, join(
+			rs.Read(first, rs.Network, 6, 2), rs.Equal(first, 0, 1),
+			rs.Read(first, rs.Network, 14, 4), rs.Equal(first, 0, 0, 0, 0),
+			inMAC, rs.Read(keyNext, rs.Network, 24, 4)), rs.Then(rs.Accept)),
+		[]rs.Rule{rs.NewRule("4: sender", dropOut("arp-sender"))},
+	)
+	return all
+}
+
+// screenChains look at whole datagrams: what only the network itself says, and what is said about addresses.
+func screenChains() map[string][]rs.Rule {
+	target := join(inMAC, rs.Read(keyNext, rs.Transport, 8, 16))
+	noAddress4 := join(isIPv4, rs.Read(first, rs.Network, 12, 4), rs.Equal(first, 0, 0, 0, 0))
+	noAddress6 := join(rs.Read(first, rs.Network, 8, 16), rs.Equal(first, make([]byte, 16)...))
+	return map[string][]rs.Rule{
+		"screen": {
+			rs.NewRule("DHCP", isIPv4, isProtocol(protocolUDP), rs.Then(rs.Goto("screen-udp4"))),
+			rs.NewRule("DHCPv6", isIPv6, isProtocol(protocolUDP), rs.Then(rs.Goto("screen-udp6"))),
+			rs.NewRule("neighbour discovery", isIPv6, isProtocol(protocolICMPv6), rs.Then(rs.Goto("screen-icmp6"))),
+		},
+		"screen-udp4": {
+			rs.NewRule("7: DHCP server", ports(67, 68), dropOut("dhcp-server")),
+			rs.NewRule("9: DHCP client", ports(68, 67), inMAC, rs.Read(keyNext, rs.Transport, 36, 6), rs.In(setTwins, first),
+				rs.Then(rs.Accept)),
+			rs.NewRule("9: DHCP for another client", ports(68, 67), dropOut("dhcp-client")),
+			rs.NewRule("6: source address", noAddress4, dropOut("source-address")),
+		},
+		"screen-udp6": {
+			rs.NewRule("7: DHCPv6 server", ports(547, 546), dropOut("dhcp-server")),
+		},
+		"screen-icmp6": {
+			rs.NewRule("7: router advertisement", icmpType(134), dropOut("router-advertisement")),
+			rs.NewRule("5: no address yet", noAddress6, rs.Then(rs.Goto("screen-unspecified"))),
+			rs.NewRule("8: advertisement", icmpType(136), rs.Then(rs.Goto("screen-target"))),
+		},
+		"screen-unspecified": {
+			rs.NewRule("5: multicast listener", icmpType(131), rs.Then(rs.Accept)),
+			rs.NewRule("5: multicast listener", icmpType(143), rs.Then(rs.Accept)),
+			rs.NewRule("5: is the address free", icmpType(135), rs.Then(rs.Goto("screen-target"))),
+			rs.NewRule("6: source address", dropOut("source-address")),
+		},
+		"screen-target": append(identities("its own address", true, target, rs.Then(rs.Accept)),
+			rs.NewRule("8: target", dropOut("nd-target"))),
+	}
+}
+
+// alwaysChains are what needs no rule of a group.
+func alwaysChains() map[string][]rs.Rule {
+	arrive, accept := rs.Then(rs.Goto("arrive")), rs.Then(rs.Accept)
+	icmp6 := func(label string, then rs.Expr, types ...byte) (rules []rs.Rule) {
+		for _, n := range types {
+			rules = append(rules, rs.NewRule(label, isIPv6, icmpType(n), then))
+		}
+		return rules
+	}
+	broadcast := join(rs.Read(first, rs.Network, 16, 4), rs.Equal(first, 255, 255, 255, 255))
+	linkLocal := join(rs.Read(first, rs.Network, 24, 8), rs.Equal(first, 0xfe, 0x80, 0, 0, 0, 0, 0, 0))
+	return map[string][]rs.Rule{
+		"egress-udp": {
+			rs.NewRule("9: DHCP client", isIPv4, ports(68, 67), arrive),
+			rs.NewRule("9: DHCPv6 client", isIPv6, ports(546, 547), arrive),
+		},
+		"egress-icmp6": icmp6("9: neighbour discovery", arrive, 135, 136, 130, 131, 132, 133, 143),
+		"ingress-udp": {
+			rs.NewRule("2: DHCP", isIPv4, ports(67, 68), broadcast, accept),
+			rs.NewRule("2: DHCP", isIPv4, ports(67, 68), outKey, rs.Read(keyIP, rs.Network, 16, 4), rs.In(setOwn4, first), accept),
+			rs.NewRule("2: DHCPv6", isIPv6, ports(547, 546), linkLocal, accept),
+			rs.NewRule("2: DHCPv6", isIPv6, ports(547, 546), outKey, rs.Read(keyIP, rs.Network, 24, 16), rs.In(setOwn6, first),
+				accept),
+		},
+		"ingress-icmp6": append(icmp6("2: neighbour discovery", accept, 135, 136, 130),
+			rs.NewRule("2: router advertisement", isIPv6, icmpType(134), outKey, rs.In(setHas6, first), accept)),
+		"ingress-frame": {
+			rs.NewRule("1: VLAN tag", frameIs(0x81, 0x00), dropIn("vlan-tag")),
+			rs.NewRule("1: VLAN tag", frameIs(0x88, 0xa8), dropIn("vlan-tag")),
+			rs.NewRule("1: ethertype", dropIn("ethertype")),
+		},
+	}
+}
+
+// egressChain is the way of what ports with these groups send; ingressChain, of what they get. The rules of the groups are
+// in chains of their own, which many of these share.
+func egressChain(groups []string) rs.Chain {
+	rules := []rs.Rule{
+		rs.NewRule("UDP", isProtocol(protocolUDP), rs.Then(rs.Jump("egress-udp"))),
+		rs.NewRule("ICMPv6", isProtocol(protocolICMPv6), rs.Then(rs.Jump("egress-icmp6"))),
+	}
+	for _, g := range groups {
+		rules = append(rules, rs.NewRule("group "+g, rs.Then(rs.Jump(groupChain(g, true)))))
+	}
+	return rs.Chain{Rules: append(rules, rs.NewRule("10: no rule", dropOut("no-rule")))}
+}
+
+func ingressChain(groups []string, stateful bool) rs.Chain {
+	var rules []rs.Rule
+	if stateful {
+		rules = append(rules, rs.NewRule("3: of a connection", hasMark, rs.Then(rs.Accept)))
+	}
+	rules = append(rules,
+		rs.NewRule("1: ARP", frameIs(0x08, 0x06), rs.Then(rs.Accept)),
+		rs.NewRule("1: frame", rs.Read(first, rs.Link, 12, 2), rs.Differs(first, 0x08, 0x00), rs.Differs(first, 0x86, 0xdd),
+			rs.Then(rs.Goto("ingress-frame"))),
+		rs.NewRule("UDP", isProtocol(protocolUDP), rs.Then(rs.Jump("ingress-udp"))),
+		rs.NewRule("ICMPv6", isProtocol(protocolICMPv6), rs.Then(rs.Jump("ingress-icmp6"))),
+	)
+	for _, g := range groups {
+		rules = append(rules, rs.NewRule("group "+g, rs.Then(rs.Jump(groupChain(g, false)))))
+	}
+	return rs.Chain{Rules: append(rules, rs.NewRule("3: no rule", dropIn("no-rule")))}
+}

@@ -1,0 +1,199 @@
+package filter
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/neutrino-net/neutrino/internal/dataplane/conntrack"
+)
+
+// Connections that were let in stay in the kernel's memory, and their packets pass. Where a change forbids some of them,
+// these are cut, and only these: what concerns the changed objects is held against the rules once more, as if it began
+// now.
+//
+// To cut is to mark the connection in the kernel's memory: its packets are looked at one by one from then on. To have it
+// forgotten would not do. Its next packet, from the side that may still send, would begin it anew, and the other side's
+// would be answers. What is forgotten are the connections of addresses and networks that are gone.
+
+// cutMark is the mark of a connection that is cut.
+const cutMark = 1 << 24
+
+// narrowed collects what has changed so that it may forbid more than before.
+type narrowed struct {
+	all       bool // everything: what the rules were before is not known
+	ports     map[string]bool
+	groups    map[string]bool
+	sets      map[string]bool
+	zones     map[uint16]bool // whose networks are gone
+	addresses map[endpoint]bool
+}
+
+// endpoint is an address on a network of this host.
+type endpoint struct {
+	zone uint16
+	addr netip.Addr
+}
+
+func newNarrowed() narrowed {
+	return narrowed{
+		ports: map[string]bool{}, groups: map[string]bool{}, sets: map[string]bool{}, zones: map[uint16]bool{},
+		addresses: map[endpoint]bool{},
+	}
+}
+
+func (n *narrowed) port(key string)  { n.ports[key] = true }
+func (n *narrowed) group(id string)  { n.groups[id] = true }
+func (n *narrowed) set(name string)  { n.sets[name] = true }
+func (n *narrowed) zone(zone uint16) { n.zones[zone] = true }
+
+func (n *narrowed) gone(zone uint16, fixed []netip.Addr) {
+	for _, a := range fixed {
+		n.addresses[endpoint{zone, a}] = true
+	}
+}
+
+func (n *narrowed) empty() bool {
+	return !n.all && len(n.ports)+len(n.groups)+len(n.sets)+len(n.zones)+len(n.addresses) == 0
+}
+
+// cutter decides which connections are to be cut.
+type cutter struct {
+	*state
+	// The filtered ports by each of their addresses, and those with blocks of addresses by their zone.
+	single map[endpoint][]*wiredPort
+	blocks map[uint16][]*wiredPort
+	// suspects are the ports whose rules may have become narrower.
+	suspects map[*wiredPort]bool
+}
+
+func (s *state) newCutter() *cutter {
+	c := &cutter{
+		state: s, single: map[endpoint][]*wiredPort{}, blocks: map[uint16][]*wiredPort{}, suspects: map[*wiredPort]bool{},
+	}
+	for key, p := range s.ports {
+		if p.err != nil || !p.filtered {
+			continue
+		}
+		c.suspects[p] = s.narrowed.all || s.narrowed.ports[key] || s.narrowedGroups(p)
+		zone := s.zones.of(p.network)
+		wide := false
+		for _, identities := range p.identities {
+			for _, b := range identities {
+				if single(b) {
+					at := endpoint{zone, b.Addr()}
+					c.single[at] = append(c.single[at], p)
+				}
+				wide = wide || !single(b)
+			}
+		}
+		if wide {
+			c.blocks[zone] = append(c.blocks[zone], p)
+		}
+	}
+	return c
+}
+
+// narrowedGroups says whether rules of one of the port's groups have changed, or the members of a set that they ask.
+func (s *state) narrowedGroups(p *wiredPort) bool {
+	for _, id := range p.groups {
+		if s.narrowed.groups[id] {
+			return true
+		}
+		if g := s.groups[id]; g != nil && len(s.narrowed.sets) > 0 {
+			for _, r := range g.rules {
+				if r.set != "" && s.narrowed.sets[r.set] {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// fate is what becomes of a connection.
+func (c *cutter) fate(x conntrack.Connection) conntrack.Fate {
+	from, to := endpoint{x.Zone, x.Source}, endpoint{x.Zone, x.Destination}
+	fate := conntrack.Fate{Mark: x.Mark}
+	if x.Zone == 0 {
+		return fate // the host's own
+	}
+	if c.narrowed.zones[x.Zone] || c.narrowed.addresses[from] || c.narrowed.addresses[to] {
+		return conntrack.Fate{Forget: true}
+	}
+	senders, receivers := c.at(from), c.at(to)
+	if !slices.ContainsFunc(senders, c.suspect) && !slices.ContainsFunc(receivers, c.suspect) {
+		return fate
+	}
+	fate.Mark = cutMark
+	if c.permit(senders, true, x, x.Destination) && c.permit(receivers, false, x, x.Source) {
+		fate.Mark = 0
+	}
+	return fate
+}
+
+func (c *cutter) suspect(p *wiredPort) bool { return c.suspects[p] }
+
+// at are the filtered ports of this host that may use an address.
+func (c *cutter) at(end endpoint) []*wiredPort {
+	ports := c.single[end]
+	for _, p := range c.blocks[end.zone] {
+		if p.mayUse(end.addr) && !slices.Contains(ports, p) {
+			ports = append(slices.Clip(ports), p)
+		}
+	}
+	return ports
+}
+
+// permit says whether the rules at one end let a connection begin. Where several ports have an address, one that does is
+// enough: it may be that one's. An end that is no filtered port of this host permits everything.
+func (c *cutter) permit(ports []*wiredPort, egress bool, x conntrack.Connection, remote netip.Addr) bool {
+	for _, p := range ports {
+		if c.allows(p, egress, x, remote) {
+			return true
+		}
+	}
+	return len(ports) == 0
+}
+
+// mayUse says whether an address is in a block that the port may use.
+func (p *port) mayUse(a netip.Addr) bool {
+	for _, identities := range p.identities {
+		for _, b := range identities {
+			if !single(b) && b.Contains(a) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// allows says whether the rules of a port let a connection begin. What needs no rule is not looked at: DHCP and neighbour
+// discovery begin again by themselves.
+func (c *cutter) allows(p *wiredPort, egress bool, x conntrack.Connection, remote netip.Addr) bool {
+	for _, id := range p.groups {
+		g := c.groups[id]
+		if g == nil {
+			continue
+		}
+		for _, r := range g.rules {
+			if r.egress == egress && c.matches(r, x, remote) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (c *cutter) matches(r rule, x conntrack.Connection, remote netip.Addr) bool {
+	switch {
+	case r.v6 != remote.Is6(),
+		r.protocol >= 0 && r.protocol != int(x.Protocol),
+		r.first >= 0 && (int(x.Port) < r.first || int(x.Port) > r.last),
+		r.kind >= 0 && r.kind != int(x.Type),
+		r.code >= 0 && r.code != int(x.Code),
+		r.remote.IsValid() && !r.remote.Contains(remote),
+		r.set != "" && !c.members[r.set].has(remote):
+		return false
+	}
+	return true
+}
