@@ -22,8 +22,8 @@ func newLabCommand() *cobra.Command {
 		Use:   "lab",
 		Short: "A cloud of four hosts on this machine",
 		Long: `A cloud of four hosts on this machine, each a set of kernel namespaces: control runs the server, network,
-compute1 and compute2 run agents. Its API answers on the machine's own loopback, so that the openstack command works from
-outside. Everything it makes is removed by "neutrino lab down", whatever happened in between.`,
+compute1 and compute2 run agents. A fifth one, internet, lies outside behind their physical network. The API answers on
+the machine's own loopback, so that the openstack command works from outside. Everything it makes is removed by "neutrino lab down", whatever happened in between.`,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			return needRoot("neutrino lab makes network and mount namespaces, and")
 		},

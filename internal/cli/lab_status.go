@@ -54,6 +54,9 @@ func showLabStatus(cmd *cobra.Command, l *lab.Lab, s *lab.Status) {
 		if len(h.Roles) > 0 {
 			runs += " (" + strings.Join(h.Roles, ", ") + ")"
 		}
+		if h.Outside {
+			runs, state = "the internet, outside", ""
+		}
 		rows = append(rows, table.Row{h.Name, h.Address, runs, h.Process.PID, state, aliveness(s, h), h.Namespaces, h.Process.Log})
 	}
 	fmt.Fprintln(out, plainTable(rows))

@@ -24,6 +24,7 @@ type Status struct {
 type HostStatus struct {
 	Spec
 	Process Process
+	// Running says that what is to run does; where nothing is, it is true.
 	Running bool
 	// Namespaces are the named network namespaces in the host: workloads, DHCP servers.
 	Namespaces int
@@ -51,7 +52,7 @@ func (l *Lab) Status(ctx context.Context) (*Status, error) {
 		if spec.Server {
 			name = serverName
 		}
-		h := HostStatus{Spec: spec}
+		h := HostStatus{Spec: spec, Running: spec.Outside}
 		if p, ok := record.Process(spec.Name, name); ok {
 			h.Process, h.Running = p, p.Alive()
 		}

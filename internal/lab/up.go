@@ -74,7 +74,7 @@ func (l *Lab) build(ctx context.Context, boot string) error {
 	if err := makeDir(record.Dir); err != nil {
 		return err
 	}
-	l.say("making %d hosts out of namespaces, and the underlay between them", len(Topology()))
+	l.say("making %d hosts out of namespaces, and the wires between them", len(Topology()))
 	if err := l.mountPinDir(); err != nil {
 		return err
 	}
@@ -83,6 +83,9 @@ func (l *Lab) build(ctx context.Context, boot string) error {
 			return err
 		}
 		if err := l.createHost(spec.Name); err != nil {
+			return err
+		}
+		if err := l.addOthers(spec); err != nil {
 			return err
 		}
 	}
@@ -344,7 +347,7 @@ func agentDaemon(binary string, record *Record, server, spec Spec, token string)
 		argv: []string{
 			binary, "agent", "--server", southbound(server), "--token", token, "--host", spec.Name,
 			"--data", record.HostDir(spec.Name), "--roles", strings.Join(spec.Roles, ","),
-			"--tunnel-ip", spec.Address.String(),
+			"--tunnel-ip", spec.Address.String(), "--bridge-mappings", PhysicalNetwork + ":" + externalDevice,
 		},
 	}
 }

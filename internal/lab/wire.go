@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// createWire makes the namespace of a wire with its bridge, and gives every host an interface on it. The hosts exist.
+// createWire makes the namespace of a wire with its bridge, and gives the hosts their interfaces on it. The hosts exist.
 func (l *Lab) createWire(w wire, hosts []Spec) error {
 	only := []kind{{"net", unix.CLONE_NEWNET}}
 	return l.createPinned(w.namespace, only, func() error {
@@ -23,7 +23,11 @@ func (l *Lab) createWire(w wire, hosts []Spec) error {
 			return fmt.Errorf("bringing the bridge up: %w", err)
 		}
 		for _, h := range hosts {
-			if err := l.attach(w, bridge, h); err != nil {
+			e, joins := w.end(h)
+			if !joins {
+				continue
+			}
+			if err := l.attach(e, bridge, h); err != nil {
 				return fmt.Errorf("joining %s: %w", h.Name, err)
 			}
 		}
@@ -32,18 +36,20 @@ func (l *Lab) createWire(w wire, hosts []Spec) error {
 }
 
 // attach joins a host to the wire in whose namespace the calling thread is: a veth pair, one end in the bridge and
-// named after the host, the other one in the host, with its address.
-func (l *Lab) attach(w wire, bridge netlink.Link, h Spec) error {
+// named after the host, the other one in the host.
+func (l *Lab) attach(e end, bridge netlink.Link, h Spec) error {
 	hostNS, err := os.Open(l.pin(h.Name, "net"))
 	if err != nil {
 		return err
 	}
 	defer hostNS.Close()
 	pair := &netlink.Veth{
-		LinkAttrs:        netlink.LinkAttrs{Name: h.Name, MasterIndex: bridge.Attrs().Index},
-		PeerName:         w.device,
-		PeerNamespace:    netlink.NsFd(int(hostNS.Fd())),
-		PeerHardwareAddr: underlayMAC(h.Address),
+		LinkAttrs:     netlink.LinkAttrs{Name: h.Name, MasterIndex: bridge.Attrs().Index},
+		PeerName:      e.device,
+		PeerNamespace: netlink.NsFd(int(hostNS.Fd())),
+	}
+	if e.address.IsValid() {
+		pair.PeerHardwareAddr = addressMAC(e.address.Addr())
 	}
 	if err := netlink.LinkAdd(pair); err != nil {
 		return fmt.Errorf("making the veth pair: %w", err)
@@ -55,35 +61,65 @@ func (l *Lab) attach(w wire, bridge netlink.Link, h Spec) error {
 	if err := netlink.LinkSetUp(near); err != nil {
 		return fmt.Errorf("bringing %s up: %w", h.Name, err)
 	}
-	return l.addressFarEnd(w, h)
+	return l.raiseFarEnd(e, h)
 }
 
-// addressFarEnd gives the host's interface its address and brings it up.
-func (l *Lab) addressFarEnd(w wire, h Spec) error {
+// raiseFarEnd gives the host's interface its address, if it has one, and brings it up.
+func (l *Lab) raiseFarEnd(e end, h Spec) error {
 	handle, closeHandle, err := l.netlinkAt(h.Name)
 	if err != nil {
 		return err
 	}
 	defer closeHandle()
-	far, err := handle.LinkByName(w.device)
-	if err != nil {
-		return fmt.Errorf("finding %s: %w", w.device, err)
+	if e.address.IsValid() {
+		if err := addAddress(handle, e.device, e.address); err != nil {
+			return err
+		}
 	}
-	prefix := netip.PrefixFrom(h.Address, w.bits)
-	address := &netlink.Addr{IPNet: &net.IPNet{
-		IP: h.Address.AsSlice(), Mask: net.CIDRMask(prefix.Bits(), h.Address.BitLen()),
-	}}
-	if err := handle.AddrAdd(far, address); err != nil {
-		return fmt.Errorf("adding %s to %s: %w", prefix, w.device, err)
+	far, err := handle.LinkByName(e.device)
+	if err != nil {
+		return fmt.Errorf("finding %s: %w", e.device, err)
 	}
 	if err := handle.LinkSetUp(far); err != nil {
-		return fmt.Errorf("bringing %s up: %w", w.device, err)
+		return fmt.Errorf("bringing %s up: %w", e.device, err)
 	}
 	return nil
 }
 
-// underlayMAC is locally administered and ends with the address, so that a capture can be read without a table.
-func underlayMAC(a netip.Addr) net.HardwareAddr {
+// addOthers gives a host its further addresses.
+func (l *Lab) addOthers(h Spec) error {
+	if len(h.Others) == 0 {
+		return nil
+	}
+	handle, closeHandle, err := l.netlinkAt(h.Name)
+	if err != nil {
+		return err
+	}
+	defer closeHandle()
+	for _, a := range h.Others {
+		if err := addAddress(handle, "lo", netip.PrefixFrom(a, a.BitLen())); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func addAddress(handle *netlink.Handle, device string, prefix netip.Prefix) error {
+	link, err := handle.LinkByName(device)
+	if err != nil {
+		return fmt.Errorf("finding %s: %w", device, err)
+	}
+	address := &netlink.Addr{IPNet: &net.IPNet{
+		IP: prefix.Addr().AsSlice(), Mask: net.CIDRMask(prefix.Bits(), prefix.Addr().BitLen()),
+	}}
+	if err := handle.AddrAdd(link, address); err != nil {
+		return fmt.Errorf("adding %s to %s: %w", prefix, device, err)
+	}
+	return nil
+}
+
+// addressMAC is locally administered and ends with the address, so that a capture can be read without a table.
+func addressMAC(a netip.Addr) net.HardwareAddr {
 	b := a.As4()
 	return net.HardwareAddr{0x02, 0x00, b[0], b[1], b[2], b[3]}
 }

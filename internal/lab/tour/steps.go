@@ -47,7 +47,11 @@ func showHosts(ctx context.Context, t *tour) error {
 	rows := []table.Row{{"HOST", "ADDRESS", "RUNS", "PID"}}
 	for _, h := range status.Hosts {
 		runs := "agent: " + strings.Join(h.Roles, ", ")
-		if h.Server {
+		switch {
+		case h.Outside:
+			rows = append(rows, table.Row{h.Name, h.Address, "nothing: it plays the internet"})
+			continue
+		case h.Server:
 			runs = "server: API " + t.record.API + ", identity " + t.record.Identity
 		}
 		if !h.Running {
