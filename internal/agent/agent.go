@@ -113,7 +113,7 @@ func New(options Options) (*Agent, error) {
 		changed:   make(chan struct{}),
 		dirty:     make(chan struct{}, 1),
 	}
-	a.report.init(len(options.Parts))
+	a.report.init(options.Parts)
 	for i, part := range options.Parts {
 		a.runners = append(a.runners, newRunner(a, i, part))
 	}

@@ -26,6 +26,13 @@ type Part interface {
 	Watch(ctx context.Context, changed func()) error
 }
 
+// Reporter is a Part without whose word nothing is told of some documents: what the other parts did about a port is not
+// all that it needs.
+type Reporter interface {
+	// Reports says whether it has a status for every document of the kind, the part of the key before the first slash.
+	Reports(kind string) bool
+}
+
 // Retry is the error of a pass whose statuses are good and whose view is applied, but which has left something undone
 // that no document is about any more: the remains of one that is gone.
 type Retry struct{ Err error }

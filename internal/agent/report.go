@@ -11,6 +11,8 @@ import (
 type reports struct {
 	// byPart are the statuses of each part's last pass, by key.
 	byPart []map[string]Status
+	// reporters are the parts that have to be heard; nil for the others.
+	reporters []Reporter
 	// done is the newest view that each part has reconciled.
 	done []reconciled
 	// told is what the server knows of each document. A document that has changed is told of again: the server may have
@@ -27,9 +29,13 @@ type told struct {
 	status Status
 }
 
-func (r *reports) init(parts int) {
-	r.byPart = make([]map[string]Status, parts)
-	r.done = make([]reconciled, parts)
+func (r *reports) init(parts []Part) {
+	r.byPart = make([]map[string]Status, len(parts))
+	r.done = make([]reconciled, len(parts))
+	r.reporters = make([]Reporter, len(parts))
+	for i, part := range parts {
+		r.reporters[i], _ = part.(Reporter)
+	}
 	r.forget()
 }
 
@@ -39,10 +45,16 @@ func (r *reports) forget() {
 	r.acked = 0
 }
 
-// status merges what the parts say of a document: the worst counts. ok is false when no part says anything.
+// status merges what the parts say of a document: the worst counts. ok is false when no part says anything, or one that
+// has to be heard has said nothing yet.
 func (r *reports) status(key string) (merged Status, ok bool) {
-	for _, statuses := range r.byPart {
-		if s, has := statuses[key]; has && (!ok || severity(s) > severity(merged)) {
+	kind, _, _ := strings.Cut(key, "/")
+	for i, statuses := range r.byPart {
+		s, has := statuses[key]
+		switch {
+		case !has && r.reporters[i] != nil && r.reporters[i].Reports(kind):
+			return Status{}, false
+		case has && (!ok || severity(s) > severity(merged)):
 			merged, ok = s, true
 		}
 	}
@@ -89,7 +101,10 @@ func (a *Agent) tell() {
 		}
 	}
 	for key := range keys {
-		status, _ := a.report.status(key)
+		status, ok := a.report.status(key)
+		if !ok {
+			continue
+		}
 		now := told{status: status}
 		if a.view != nil {
 			now.hash = a.view.documents[key].GetHash()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/neutrino-net/neutrino/internal/agent"
 	"github.com/neutrino-net/neutrino/internal/agent/dhcp"
+	"github.com/neutrino-net/neutrino/internal/agent/filter"
 	"github.com/neutrino-net/neutrino/internal/agent/l2"
 	"github.com/neutrino-net/neutrino/internal/agent/l3"
 	"github.com/neutrino-net/neutrino/internal/lifecycle"
@@ -56,14 +57,21 @@ func RunAgent(ctx context.Context, opts AgentOptions) error {
 		AvailabilityZone: opts.AvailabilityZone, Handlers: map[string]http.Handler{},
 	}
 	if slices.Contains(opts.Roles, model.RoleL2) {
+		filters, err := filter.New(filter.Options{Metrics: metrics, Registry: registry, Logger: opts.Logger})
+		if err != nil {
+			return fmt.Errorf("starting the filters: %w", err)
+		}
+		defer filters.Close()
 		part, err := l2.New(l2.Options{
-			TunnelIP: opts.TunnelIP, BridgeMappings: opts.BridgeMappings, Metrics: metrics, Logger: opts.Logger,
+			TunnelIP: opts.TunnelIP, BridgeMappings: opts.BridgeMappings, Filters: filters.Await, Metrics: metrics,
+			Logger: opts.Logger,
 		})
 		if err != nil {
 			return fmt.Errorf("starting the l2 role: %w", err)
 		}
 		defer part.Close()
-		core.Parts = append(core.Parts, part)
+		core.Parts = append(core.Parts, filters, part)
+		core.Handlers[filter.ShowPattern] = filters.ShowHandler()
 	}
 	if slices.Contains(opts.Roles, model.RoleDHCP) {
 		part, err := dhcp.New(dhcp.Options{DataDir: opts.DataDir, Logger: opts.Logger, Metrics: metrics})

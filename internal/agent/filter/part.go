@@ -30,6 +30,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/neutrino-net/neutrino/internal/agent"
@@ -51,6 +52,8 @@ type Options struct {
 	Namespace *netns.Handle
 	// Metrics counts repaired drift. Required.
 	Metrics *reconcile.Metrics
+	// Registry gets the counters of dropped packets. Required.
+	Registry prometheus.Registerer
 	// Logger is required.
 	Logger *slog.Logger
 }
@@ -98,6 +101,10 @@ func New(options Options) (*Part, error) {
 		p.handle.Close()
 		return nil, err
 	}
+	if err := p.register(options.Registry); err != nil {
+		p.Close()
+		return nil, fmt.Errorf("register the counters of dropped packets: %w", err)
+	}
 	return p, nil
 }
 
@@ -137,10 +144,24 @@ func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status,
 		p.closed = fmt.Errorf("the filters are not in place: %w", err)
 	}
 	p.decide.Do(func() { close(p.decided) })
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
 	if err != nil {
-		return nil, err
+		p.options.Logger.Error("the filters are not in place", "part", name, "error", err)
+		return allClosed(view, p.closed), nil
 	}
 	return p.statuses(), nil
+}
+
+// allClosed tells of every port that its filters are not in place.
+func allClosed(view *agent.View, err error) (all []agent.Status) {
+	for d := range view.All() {
+		if d.GetPort() != nil {
+			all = append(all, agent.Status{Key: d.Key, State: sb.ObjectStatus_STATE_ERROR, Reason: err.Error()})
+		}
+	}
+	return all
 }
 
 func (p *Part) pass(view *agent.View) error {

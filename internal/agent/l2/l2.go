@@ -6,7 +6,7 @@
 // (link, fdb, neigh, nft) read the kernel, compare and apply. guard.go says how the host is kept out of the workloads'
 // reach.
 //
-// Ports are not filtered yet: what a workload sends to others is forwarded as it is.
+// What ports may send and get is the work of package filter; here they are let in when that has closed them.
 package l2
 
 import (
@@ -54,6 +54,9 @@ type Options struct {
 	BridgeMappings map[string]string
 	// NFT is the program; empty: nft, looked up in PATH.
 	NFT string
+	// Filters waits until it is known whether ports are closed before their filters are in, and says why they are not: then
+	// no port is let in. Nil: nothing is filtered.
+	Filters func(ctx context.Context) error
 	// Metrics counts repaired drift. Required.
 	Metrics *reconcile.Metrics
 	// Logger is required.
@@ -73,7 +76,9 @@ type Part struct {
 
 	// unguarded is why the guard is not in place, or nil; guarded is when that was found out.
 	unguarded error
-	guarded   time.Time
+	// unfiltered is why ports may not be let in, or nil.
+	unfiltered error
+	guarded    time.Time
 
 	// The conversion of the newest view, which never changes.
 	view   *agent.View
@@ -126,6 +131,9 @@ func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status,
 		p.stale.Store(true)
 	}
 	p.ensureGuard(ctx)
+	if p.unfiltered = nil; p.options.Filters != nil {
+		p.unfiltered = p.options.Filters(ctx)
+	}
 	for range maxRaces {
 		if err := ctx.Err(); err != nil {
 			return nil, err
@@ -147,7 +155,7 @@ func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status,
 // raced says that a device went away meanwhile.
 func (p *Part) pass(w *Wanted) (raced bool, err error) {
 	links := w.Links
-	links.Held = p.unguarded
+	links.Held, links.Closed = p.unguarded, p.unfiltered
 	if err := p.links.Observe(links); err != nil {
 		return false, err
 	}

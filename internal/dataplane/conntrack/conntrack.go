@@ -143,7 +143,7 @@ func (t *Table) about(kind int, c Connection) *nl.NetlinkRequest {
 func (t *Table) request(kind, flags int, family uint8) *nl.NetlinkRequest {
 	req := nl.NewNetlinkRequest(subsystem|kind, flags)
 	req.Sockets = t.sockets
-	req.AddRawData([]byte{family, unix.NFNETLINK_V0, 0, 0})
+	req.AddData(&nl.Nfgenmsg{NfgenFamily: family, Version: unix.NFNETLINK_V0})
 	return req
 }
 

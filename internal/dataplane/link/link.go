@@ -76,6 +76,8 @@ type Wanted struct {
 	Untouched map[string]bool
 	// Held is why no bridge may be put up at present; nil: they may. One that is up stays so.
 	Held error
+	// Closed is why no port may be let into a bridge at present; nil: they may. One that is in stays so.
+	Closed error
 }
 
 // Options configure a Driver. All are required.
@@ -96,6 +98,7 @@ type Driver struct {
 	uplinks *reconcile.Tracker[string, uplinkState]
 	members *reconcile.Tracker[memberKey, memberState]
 	held    error
+	closed  error
 	// ours are the bridges that have been seen with our mark, so that wiping the mark off is drift, not adoption.
 	ours map[string]bool
 	// raced: a device went away between reading and changing it. The pass is to be repeated.
@@ -142,7 +145,7 @@ func (d *Driver) Observe(w Wanted) error {
 	if err != nil {
 		return err
 	}
-	d.links, d.raced, d.held = links, false, w.Held
+	d.links, d.raced, d.held, d.closed = links, false, w.Held, w.Closed
 	d.names = make(map[int]string, len(links))
 	for name, l := range links {
 		d.names[l.Index] = name
@@ -268,6 +271,9 @@ func (d *Driver) attach(u reconcile.Update[memberKey, memberState]) error {
 	}
 	if err := d.silence(name, have.Quiet, have.MTU != want.MTU); err != nil {
 		return err
+	}
+	if d.closed != nil && (want.Bridge != have.Bridge || want.Up && !have.Up) && want.Bridge != "" {
+		return d.closed
 	}
 	if have.Bridge != want.Bridge {
 		if want.Bridge != "" && d.Index(want.Bridge) == 0 {
