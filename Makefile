@@ -40,7 +40,7 @@ bench: ## the benchmarks: each one prints what it measured, and fails when it do
 	@tools/require test
 	@$(MAKE) --no-print-directory build
 	NEUTRINO_BIN=$(CURDIR)/bin/neutrino \
-		$(GO) test -p 1 -timeout 60m -count 1 -run '^$$' -bench . -benchtime 2s ./test/bench ./test/e2e ./internal/compile
+		$(GO) test -p 1 -timeout 60m -count 1 -run '^$$' -bench . -benchtime 2s ./test/bench ./test/e2e ./internal/compile ./internal/agent/l3
 
 soak: ## the long runs: kills at random moments, a minute without the server, fuzzing (root; takes about two hours)
 	@tools/require test
@@ -48,6 +48,7 @@ soak: ## the long runs: kills at random moments, a minute without the server, fu
 	NEUTRINO_BIN=$(CURDIR)/bin/neutrino NEUTRINO_SOAK=1 NEUTRINO_KILL_ROUNDS=$${NEUTRINO_KILL_ROUNDS:-500} \
 		$(GO) test -p 1 -timeout 6h -count 1 -v -run 'Kill|HostsGoOn' ./internal/lab/ ./test/...
 	$(GO) test -run '^$$' -fuzz FuzzRequest -fuzztime $${NEUTRINO_FUZZ_TIME:-30m} ./internal/rest
+	$(GO) test -run '^$$' -fuzz FuzzEverything -fuzztime $${NEUTRINO_FUZZ_TIME:-60m} ./internal/app
 	$(GO) test -run '^$$' -fuzz Fuzz -fuzztime $${NEUTRINO_FUZZ_TIME:-30m} ./internal/policy
 
 lint: ## the linters (the first run builds them: about 5 minutes)

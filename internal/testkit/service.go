@@ -30,8 +30,8 @@ func OpenHost(t testing.TB, name string) *Host {
 	return &Host{t: t, Name: name, NS: ns, NL: nl}
 }
 
-// Serve answers on the port, over TCP and UDP and both IP versions, with the address and port from which the question came,
-// as this host sees them.
+// Serve answers on the port, over TCP and UDP and both IP versions, with the address and port from which the
+// question came, as this host sees them.
 func (h *Host) Serve(port int) {
 	h.t.Helper()
 	var listener *net.TCPListener

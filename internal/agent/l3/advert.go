@@ -52,8 +52,8 @@ const hopLimit = 255
 
 var allNodes = netip.MustParseAddr("ff02::1")
 
-// message is the advertisement of a leg (RFC 4861, section 4.2), without its checksum, which the kernel adds. One without
-// blocks says that this router is none for the network any more.
+// message is the advertisement of a leg (RFC 4861, section 4.2), without its checksum, which the kernel adds. One
+// without blocks says that this router is none for the network any more.
 func (l *spokenLeg) message() []byte {
 	m := []byte{typeAdvertisement, 0, 0, 0, 64, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
 	for _, b := range l.blocks {
@@ -145,14 +145,12 @@ func sendICMPv6(f *os.File, index int, to netip.Addr, message []byte) error {
 	}
 	address := &unix.SockaddrInet6{ZoneId: uint32(index), Addr: to.As16()}
 	var sendErr error
-	if err := conn.Control(func(fd uintptr) { sendErr = unix.Sendto(int(fd), message, unix.MSG_DONTWAIT, address) }); err != nil {
-		return err
-	}
-	return sendErr
+	err = conn.Control(func(fd uintptr) { sendErr = unix.Sendto(int(fd), message, unix.MSG_DONTWAIT, address) })
+	return errors.Join(err, sendErr)
 }
 
-// readSolicitations calls f for each solicitation until the socket is closed. from is unspecified when the sender has no
-// address yet.
+// readSolicitations calls f for each solicitation until the socket is closed. from is unspecified when the sender
+// has no address yet.
 func readSolicitations(file *os.File, f func(index int, from netip.Addr)) {
 	conn, err := file.SyscallConn()
 	if err != nil {
@@ -224,17 +222,16 @@ func (a announcement) send(f *os.File) error {
 		return err
 	}
 	var errs []error
+	out := &unix.SockaddrLinklayer{Ifindex: a.leg.index, Halen: 6}
 	for _, frame := range frames {
-		err := conn.Control(func(fd uintptr) {
-			errs = append(errs, unix.Sendto(int(fd), frame, unix.MSG_DONTWAIT, &unix.SockaddrLinklayer{Ifindex: a.leg.index, Halen: 6}))
-		})
+		err := conn.Control(func(fd uintptr) { errs = append(errs, unix.Sendto(int(fd), frame, unix.MSG_DONTWAIT, out)) })
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
 }
 
-// gratuitousARP is an ARP message (RFC 826) about the sender's own address. Some hosts heed requests (operation 1) only,
-// some replies (2).
+// gratuitousARP is an ARP message (RFC 826) about the sender's own address. Some hosts heed requests (operation 1)
+// only, some replies (2).
 func gratuitousARP(mac net.HardwareAddr, ip netip.Addr, operation byte) []byte {
 	broadcast := []byte{255, 255, 255, 255, 255, 255}
 	return slices.Concat(broadcast, mac, []byte{0x08, 0x06, 0, 1, 8, 0, 6, 4, 0, operation},
@@ -245,15 +242,18 @@ func gratuitousARP(mac net.HardwareAddr, ip netip.Addr, operation byte) []byte {
 // overrides what they know.
 func neighbourAdvertisement(mac net.HardwareAddr, ip netip.Addr) []byte {
 	const override, router = 0x20, 0x80
-	body := slices.Concat([]byte{typeNeighbour, 0, 0, 0, router | override, 0, 0, 0}, ip.AsSlice(), []byte{optionTarget, 1}, mac)
-	header := slices.Concat([]byte{0x60, 0, 0, 0, 0, byte(len(body)), unix.IPPROTO_ICMPV6, hopLimit}, ip.AsSlice(), allNodes.AsSlice())
+	body := slices.Concat(
+		[]byte{typeNeighbour, 0, 0, 0, router | override, 0, 0, 0}, ip.AsSlice(), []byte{optionTarget, 1}, mac)
+	header := slices.Concat(
+		[]byte{0x60, 0, 0, 0, 0, byte(len(body)), unix.IPPROTO_ICMPV6, hopLimit}, ip.AsSlice(), allNodes.AsSlice())
 	binary.BigEndian.PutUint16(body[2:], checksum(ip, allNodes, body))
 	return slices.Concat([]byte{0x33, 0x33, 0, 0, 0, 1}, mac, []byte{0x86, 0xdd}, header, body)
 }
 
 // checksum is that of an ICMPv6 message (RFC 8200, section 8.1).
 func checksum(from, to netip.Addr, body []byte) uint16 {
-	pseudo := slices.Concat(from.AsSlice(), to.AsSlice(), []byte{0, 0, 0, byte(len(body)), 0, 0, 0, unix.IPPROTO_ICMPV6}, body)
+	pseudo := slices.Concat(
+		from.AsSlice(), to.AsSlice(), []byte{0, 0, 0, byte(len(body)), 0, 0, 0, unix.IPPROTO_ICMPV6}, body)
 	var sum uint32
 	for i := 0; i+1 < len(pseudo); i += 2 {
 		sum += uint32(binary.BigEndian.Uint16(pseudo[i:]))

@@ -1,6 +1,7 @@
 package l3_test
 
 import (
+	"io"
 	"net"
 	"net/netip"
 	"strings"
@@ -125,20 +126,15 @@ func stream(t *testing.T, from, server *testkit.Host, address string) *tcpStream
 	}))
 	t.Cleanup(func() { listener.Close() })
 	go func() {
-		conn, err := listener.Accept()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		buffer := make([]byte, 100)
 		for {
-			n, err := conn.Read(buffer)
+			conn, err := listener.Accept()
 			if err != nil {
-				return
+				return // closed
 			}
-			if _, err := conn.Write(buffer[:n]); err != nil {
-				return
-			}
+			go func() {
+				defer conn.Close()
+				_, _ = io.Copy(conn, conn) // until the test ends, or the connection is cut
+			}()
 		}
 	}()
 	var conn net.Conn

@@ -271,8 +271,8 @@ func convertLeg(body *sb.RouterLeg) (leg, error) {
 	return l, nil
 }
 
-// linkLocal is the address that the kernel gives an Ethernet device (RFC 4291, appendix A). It is wanted like the others,
-// so that one which somebody took away comes back: hosts send what they want routed to it.
+// linkLocal is the address that the kernel gives an Ethernet device (RFC 4291, appendix A). It is wanted like the
+// others, so that one which somebody took away comes back: hosts send what they want routed to it.
 func linkLocal(mac net.HardwareAddr) netip.Prefix {
 	ip := [16]byte{0xfe, 0x80, 8: mac[0] ^ 2, 9: mac[1], 10: mac[2], 11: 0xff, 12: 0xfe, 13: mac[3], 14: mac[4], 15: mac[5]}
 	return netip.PrefixFrom(netip.AddrFrom16(ip), 64)
@@ -296,7 +296,8 @@ func convertAdvertised(a *sb.RouterPrefix) (advertised, error) {
 	return out, nil
 }
 
-// convertRoutes works out the default routes and the extra ones. An extra route to everywhere goes before the gateway's.
+// convertRoutes works out the default routes and the extra ones. An extra route to everywhere goes before the
+// gateway's.
 func (w *wanted) convertRoutes(r *sb.Router) (problems []error) {
 	byDestination := map[netip.Prefix]route{}
 	for _, text := range r.GetDefaultGateways() {
@@ -339,7 +340,7 @@ func (w *wanted) convertRoutes(r *sb.Router) (problems []error) {
 		byDestination[destination] = route{destination, via, device}
 	}
 	w.routes = slices.SortedFunc(maps.Values(byDestination), func(a, b route) int {
-		return cmp.Or(a.destination.Addr().Compare(b.destination.Addr()), cmp.Compare(a.destination.Bits(), b.destination.Bits()))
+		return a.destination.Compare(b.destination)
 	})
 	return problems
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/agent/l2"
 	"github.com/neutrino-net/neutrino/internal/agent/l3"
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
+	"github.com/neutrino-net/neutrino/internal/dataplane/nswatch"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/reconcile"
 	"github.com/neutrino-net/neutrino/internal/testkit"
@@ -39,6 +41,7 @@ type cloud struct {
 	registry  *prometheus.Registry
 	documents map[string]*sb.Document
 	nextMAC   int
+	quiet     bool // no log: what is measured is not the writing of it
 
 	*agent.Agent
 	stop     func()
@@ -64,6 +67,9 @@ func (c *cloud) start() {
 	c.t.Helper()
 	c.registry = prometheus.NewRegistry()
 	metrics, log := reconcile.NewMetrics(c.registry), slog.New(slog.NewTextHandler(testWriter{c.t}, nil))
+	if c.quiet {
+		log = slog.New(slog.DiscardHandler)
+	}
 	wires, err := l2.New(l2.Options{Namespace: c.host.NS, Metrics: metrics, Logger: log})
 	c.host.Check(err)
 	routes, err := l3.New(l3.Options{Namespace: c.host.NS, Metrics: metrics, Logger: log})
@@ -139,20 +145,45 @@ func (c *cloud) put(documents ...*sb.Document) {
 // apply gives the agent all documents and waits until they are applied.
 func (c *cloud) apply() {
 	c.t.Helper()
+	c.applyWithin(patience)
+}
+
+func (c *cloud) applyWithin(patience time.Duration) {
+	c.t.Helper()
+	revision := c.send()
+	testkit.Eventually(c.t, patience, "acknowledged", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return c.acked == revision
+	})
+}
+
+// send gives the agent all documents.
+func (c *cloud) send() (revision int64) {
 	c.revision++
-	revision := c.revision
 	var gone []string
 	for _, d := range c.Hello().Have {
 		if c.documents[d.Key] == nil {
 			gone = append(gone, d.Key)
 		}
 	}
-	c.OnBatch(slices.Collect(maps.Values(c.documents)), gone, revision, true)
-	testkit.Eventually(c.t, patience, "acknowledged", func() bool {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		return c.acked == revision
-	})
+	c.OnBatch(slices.Collect(maps.Values(c.documents)), gone, c.revision, true)
+	return c.revision
+}
+
+// settle waits until nothing happens in the routers' namespaces any more.
+func (c *cloud) settle(t testing.TB) {
+	t.Helper()
+	var last atomic.Int64
+	watcher := nswatch.New(func(string) { last.Store(time.Now().UnixNano()) })
+	defer watcher.Close()
+	for _, d := range c.documents {
+		if r := d.GetRouter(); r != nil {
+			c.host.Check(watcher.Add(testkit.OpenHost(t, "qrouter-"+r.RouterId).NS))
+		}
+	}
+	last.Store(time.Now().UnixNano())
+	testkit.Eventually(t, patience, "quiet", func() bool { return time.Since(time.Unix(0, last.Load())) > time.Second/2 })
 }
 
 // reason is what the server was told is wrong with a document.

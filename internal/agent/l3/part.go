@@ -1,11 +1,12 @@
-// Package l3 is the part of the agent that routes: for each router document it keeps a network namespace that forwards
-// between the networks of the router's legs, translates addresses, and sends router advertisements. The kernel does all of
-// it: there is no process for a router, and what has been programmed goes on without the agent.
+// Package l3 is the part of the agent that routes: for each router document it keeps a network namespace that
+// forwards between the networks of the router's legs, translates addresses, and sends router advertisements. The
+// kernel does all of it: there is no process for a router, and what has been programmed goes on without the agent.
 //
-// Read in this order: convert.go turns documents into a wanted router, without touching the host, with translate.go for
-// floating IPs and port forwardings and render.go for its nftables table; router.go makes one router real, step by step,
-// with legs.go, settings.go and translation.go for its steps; part.go, here, decides which routers need work. speaker.go
-// and advert.go hold what a router says by itself: announcements of addresses and router advertisements.
+// Read in this order: convert.go turns documents into a wanted router, without touching the host, with translate.go
+// for floating IPs and port forwardings and render.go for its nftables table; router.go makes one router real, step
+// by step, with legs.go, settings.go and translation.go for its steps; part.go, here, decides which routers need
+// work. speaker.go and advert.go hold what a router says by itself: announcements of addresses and router
+// advertisements.
 //
 // What one router consists of, all named after it or after the ports of its legs:
 //
@@ -42,8 +43,8 @@ import (
 // name is that of the part in logs and metrics.
 const name = "l3"
 
-// auditAfter is how long a router that is right, and of which no event came, is believed to be right. It is shorter than
-// the agent's own pause between passes without a reason, so each of those looks at everything.
+// auditAfter is how long a router that is right, and of which no event came, is believed to be right. It is shorter
+// than the agent's own pause between passes without a reason, so each of those looks at everything.
 const auditAfter = 20 * time.Second
 
 // Options are what a Part needs.
@@ -112,7 +113,8 @@ func inodeOf(ns *netns.Handle) (uint64, error) {
 // Name implements agent.Part.
 func (p *Part) Name() string { return name }
 
-// Close gives all handles up. The routers go on: the next agent adopts them. Neither Reconcile nor Watch may be running.
+// Close gives all handles up. The routers go on: the next agent adopts them. Neither Reconcile nor Watch may be
+// running.
 func (p *Part) Close() {
 	p.watcher.Close()
 	p.speaker.close()

@@ -31,9 +31,9 @@ var (
 // renderRouter is the table of a router, without the elements of its maps. Everything in it comes from device names and
 // addresses that have been parsed.
 //
-// What comes in is translated before routing, what goes out after it. A connection from inside to a floating IP of the
-// same router turns around in it (hairpin): its source is translated, too, since the answer has to come back here even if
-// both ends are in one network.
+// What comes in is translated before routing, what goes out after it. A connection from inside to a floating IP of
+// the same router turns around in it (hairpin): its source is translated, too, since the answer has to come back
+// here even if both ends are in one network.
 func renderRouter(w *wanted) string {
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }

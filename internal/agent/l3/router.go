@@ -25,7 +25,8 @@ type router struct {
 	conversion conversion
 	todo       bool // the documents are others than those that were last worked on
 
-	// err is why the last work failed; blocked is what of it concerns the translations; audited is when work last succeeded.
+	// err is why the last work failed; blocked is what of it concerns the translations; audited is when work last
+	// succeeded.
 	err, blocked error
 	audited      time.Time
 	// applied is what a pass of ours has seen to be right: whatever differs from it afterwards is drift. It is nil while
@@ -57,8 +58,8 @@ func (r *router) want(docs documents) {
 	}
 }
 
-// reason is what is wrong with a document of the router; empty: nothing. What is wrong with the router is told of its own
-// document, and of the others only if they depend on it.
+// reason is what is wrong with a document of the router; empty: nothing. What is wrong with the router is told of
+// its own document, and of the others only if they depend on it.
 func (r *router) reason(key string, own bool) string {
 	reason := r.conversion.reasons[key]
 	switch {
@@ -96,8 +97,8 @@ func (r *router) reconcile(ctx context.Context) {
 	}
 }
 
-// ensure goes from the outside to the inside. Each step looks first, and does nothing if all is right. What cannot be had
-// in one step holds up no other: an error of a leg or of a route leaves the rest of the router at work.
+// ensure goes from the outside to the inside. Each step looks first, and does nothing if all is right. What cannot
+// be had in one step holds up no other: an error of a leg or of a route leaves the rest of the router at work.
 func (r *router) ensure(ctx context.Context, w *wanted) error {
 	if err := r.ensureNamespace(); err != nil {
 		r.blocked = err
@@ -144,9 +145,9 @@ func (s *session) run() error {
 	added, removed, err := s.ensureAddresses(legs)
 	blocking(err)
 	errs = append(errs, s.ensureRoutes(legs), s.ensureProxies(legs), s.ensureHelpers())
-	blocking(s.forget(stale, removed))
 	s.part.speaker.want(s.router.id, s.ns, s.wanted, legs)
 	s.part.speaker.announce(s.router.id, s.ns, s.wanted, added)
+	blocking(s.forget(stale, removed)) // the slowest step: the kernel goes through its whole table of connections
 	return errors.Join(errs...)
 }
 
@@ -210,8 +211,8 @@ func (r *router) watch() error {
 	return nil
 }
 
-// mark is the alias of loopback in a namespace of ours. It names the host, too: the names of namespaces may be shared by
-// hosts that are namespaces themselves.
+// mark is the alias of loopback in a namespace of ours. It names the host, too: the names of namespaces may be
+// shared by hosts that are namespaces themselves.
 func (r *router) mark() string { return fmt.Sprintf("neutrino:router:%s:%d", r.id, r.part.hostInode) }
 
 // claim marks a namespace as ours. One that somebody else is at work in, for instance an agent of Neutron, is refused.

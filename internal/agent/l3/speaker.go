@@ -107,11 +107,12 @@ func (v *voice) update(l *leg, index int, now time.Time) {
 	if known == nil && len(l.advertised) == 0 {
 		return
 	}
-	if known != nil && known.index == index && known.mtu == l.mtu && slices.EqualFunc(known.blocks, l.advertised, advertised.equal) {
+	same := known != nil && known.index == index
+	if same && known.mtu == l.mtu && slices.EqualFunc(known.blocks, l.advertised, advertised.equal) {
 		return
 	}
 	fresh := &spokenLeg{index: index, mac: l.mac, mtu: l.mtu, blocks: l.advertised, next: now}
-	if known != nil && known.index == index {
+	if same {
 		for _, p := range known.prefixes() {
 			if !slices.Contains(fresh.prefixes(), p) {
 				fresh.gone = append(fresh.gone, p)

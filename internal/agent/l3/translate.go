@@ -13,8 +13,8 @@ import (
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
 
-// The maps of a router's table. One floating IP is one element in each of the first two; a port forwarding has an element
-// for each of its ports in the third.
+// The maps of a router's table. One floating IP is one element in each of the first two; a port forwarding has an
+// element for each of its ports in the third.
 const (
 	fixedOf    = "fixed-of"    // floating IP → fixed IP, for what comes in
 	floatingOf = "floating-of" // fixed IP → floating IP, for what goes out
@@ -67,13 +67,13 @@ func (t *translations) floating(key string, f *sb.FloatingIp) error {
 	if g == nil {
 		return fmt.Errorf("the router has no leg in the external network")
 	}
+	if other, taken := t.addresses[address]; taken {
+		return fmt.Errorf("%s is that of %s already", address, other)
+	}
 	for _, l := range t.legs {
 		if slices.ContainsFunc(l.addresses, func(p netip.Prefix) bool { return p.Addr() == address }) {
 			return fmt.Errorf("%s is an address of the router itself", address)
 		}
-	}
-	if other, taken := t.addresses[address]; taken {
-		return fmt.Errorf("%s is that of %s already", address, other)
 	}
 	if f.GetFixedIp() != "" {
 		fixed, err := parse4(f.GetFixedIp())
@@ -111,7 +111,8 @@ func (t *translations) forward(f *sb.PortForwarding) error {
 	if _, whole := t.elements[fixedOf][bytes4(address)]; whole {
 		return fmt.Errorf("the floating IP %s stands for a fixed address as a whole", address)
 	}
-	external, inside := portRange{f.GetExternalFirst(), f.GetExternalLast()}, portRange{f.GetInternalFirst(), f.GetInternalLast()}
+	external := portRange{f.GetExternalFirst(), f.GetExternalLast()}
+	inside := portRange{f.GetInternalFirst(), f.GetInternalLast()}
 	if !external.valid() || !inside.valid() || inside.size() != 1 && inside.size() != external.size() {
 		return fmt.Errorf("the ports %v cannot be forwarded to %v", external, inside)
 	}

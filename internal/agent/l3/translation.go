@@ -81,10 +81,15 @@ type stale struct {
 	endpoints []string
 }
 
+// add takes the changes of a map into account, which had these elements; nil: there was no router. What is
+// translated from now on counts, too: until now the router may have forwarded it as it was, and would go on so.
 func (s *stale) add(c nftmap.Change, have nftmap.Elements) {
+	if have == nil {
+		return
+	}
 	switch c.Set {
 	case fixedOf:
-		for _, key := range c.Remove {
+		for _, key := range slices.Concat(c.Remove, slices.Collect(maps.Keys(c.Add))) {
 			s.addresses = append(s.addresses, parse4Bytes(key))
 		}
 	case floatingOf:
@@ -92,10 +97,6 @@ func (s *stale) add(c nftmap.Change, have nftmap.Elements) {
 			s.addresses = append(s.addresses, parse4Bytes(have[key]))
 		}
 	case forwarded:
-		if have == nil {
-			return // there was no router
-		}
-		// Also what has become forwarded: until now, the router itself was meant.
 		s.endpoints = append(slices.Concat(s.endpoints, c.Remove), slices.Collect(maps.Keys(c.Add))...)
 	}
 }

@@ -27,12 +27,12 @@ const (
 	ruleExpressions = 4
 )
 
-// MarkWritten notes in the table that it was made from this source text, and how the kernel tells its rules: as the name
-// of a chain which has no rules and is never jumped to. It is the last step of writing a table; one without the mark is
-// incomplete.
+// MarkWritten notes in the table that it was made from this source text, and how the kernel tells its rules: as the
+// name of a chain which has no rules and is never jumped to. It is the last step of writing a table; one without the
+// mark is incomplete.
 //
-// The mark is in the kernel, so that it comes and goes with the table; and it does not depend on how a program prints the
-// rules, so that the table is known again after an upgrade of that program.
+// The mark is in the kernel, so that it comes and goes with the table; and it does not depend on how a program
+// prints the rules, so that the table is known again after an upgrade of that program.
 func (c *Conn) MarkWritten(t Table, source string) error {
 	mark, _, err := c.mark(t, source)
 	if err != nil {

@@ -1,7 +1,7 @@
 // Package nswatch hears of changes inside many network namespaces, and of their names.
 //
-// It does not say what has changed, only where: whoever hears of it looks. So nothing is parsed, and lost messages do no
-// harm. Each namespace costs a few sockets, on which the runtime waits without threads.
+// It does not say what has changed, only where: whoever hears of it looks. So nothing is parsed, and lost messages
+// do no harm. Each namespace costs a few sockets, on which the runtime waits without threads.
 package nswatch
 
 import (
@@ -20,8 +20,8 @@ import (
 // groupNFTables is NFNLGRP_NFTABLES: changes of tables, rules and elements.
 const groupNFTables = 7
 
-// routeGroups are what is heard of route netlink: devices, addresses, routes, and some of the settings of devices (whether
-// they forward). Neighbours are not, since workloads make the kernel learn and forget them all the time.
+// routeGroups are what is heard of route netlink: devices, addresses, routes, and some of the settings of devices
+// (whether they forward). Neighbours are not, since workloads make the kernel learn and forget them all the time.
 const routeGroups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR |
 	unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE |
 	1<<(unix.RTNLGRP_IPV4_NETCONF-1) | 1<<(unix.RTNLGRP_IPV6_NETCONF-1)
@@ -77,7 +77,8 @@ func (w *Watcher) Add(ns *netns.Handle) error {
 	return nil
 }
 
-// read empties the socket until it is closed. A message that does not fit into the buffer is cut off, which is all the same.
+// read empties the socket until it is closed. A message that does not fit into the buffer is cut off, which is all
+// the same.
 func (w *Watcher) read(f *os.File, name string) {
 	var buffer [16]byte
 	for {
@@ -102,8 +103,8 @@ func (w *Watcher) Drop(name string) {
 	delete(w.sockets, name)
 }
 
-// WatchNames also calls changed for names that begin with the prefix and are removed or moved. The directory of names has
-// to be there.
+// WatchNames also calls changed for names that begin with the prefix and are removed or moved. The directory of
+// names has to be there.
 func (w *Watcher) WatchNames(prefix string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
