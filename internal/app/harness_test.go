@@ -39,6 +39,12 @@ const (
 	admin = "admin" // administrator of the project "ops"
 	alice = "alice" // member of the project "a"
 	bob   = "bob"   // member of the project "b"
+	// of the project "a", too
+	manager = "manager"
+	reader  = "reader"
+
+	service = "service" // another OpenStack service
+	nobody  = "nobody"  // a token without project and roles
 )
 
 type callers map[string]*auth.Caller
@@ -86,9 +92,13 @@ func newWhole(t testing.TB, change ...func(*ServerOptions)) *whole {
 		},
 		stack: lifecycle.New(logger), registry: telemetry.NewRegistry(),
 		authenticator: callers{
-			admin: {UserID: "u1", ProjectID: "ops", Roles: []string{"admin", "manager", "member", "reader"}},
-			alice: {UserID: "u2", ProjectID: "a", Roles: []string{"member", "reader"}},
-			bob:   {UserID: "u3", ProjectID: "b", Roles: []string{"member", "reader"}},
+			admin:   {UserID: "u1", ProjectID: "ops", Roles: []string{"admin", "manager", "member", "reader"}},
+			alice:   {UserID: "u2", ProjectID: "a", Roles: []string{"member", "reader"}},
+			bob:     {UserID: "u3", ProjectID: "b", Roles: []string{"member", "reader"}},
+			manager: {UserID: "u4", ProjectID: "a", Roles: []string{"manager", "member", "reader"}},
+			reader:  {UserID: "u5", ProjectID: "a", Roles: []string{"reader"}},
+			service: {UserID: "u6", ProjectID: "service", Roles: []string{"service"}},
+			nobody:  {UserID: "u7"},
 		},
 	}
 	for _, c := range change {
@@ -114,6 +124,12 @@ type answer struct {
 	status int
 	raw    []byte
 	body   map[string]any
+}
+
+func (a *answer) errorType() string {
+	e, _ := a.body["NeutronError"].(map[string]any)
+	typ, _ := e["type"].(string)
+	return typ
 }
 
 // do sends a request. body is a JSON text, or empty.

@@ -69,7 +69,7 @@ func parameters() object {
 // failures are the answers that any request may be given, by status.
 var failures = map[string]string{
 	"400": "bad_request", "401": "unauthorized", "403": "forbidden", "404": "not_found", "409": "conflict",
-	"412": "changed", "413": "too_large", "503": "unavailable",
+	"412": "changed", "413": "too_large", "501": "impossible", "503": "unavailable",
 }
 
 func responses() object {
@@ -87,6 +87,7 @@ func responses() object {
 		"conflict":    failure("The state does not allow it: the object is in use, a quota is exhausted, an address is taken."),
 		"changed":     failure("The object has changed meanwhile (If-Match)."),
 		"too_large":   failure("The request is larger than is possible at once."),
+		"impossible":  failure("This cannot be done while other services rely on what is there."),
 		"unavailable": failure("The state cannot be read or written now."),
 	}
 }

@@ -130,7 +130,7 @@ func (d *document) tagPaths(r *schema.Declaration, path string) {
 	}{
 		{path, http.MethodGet, "Lists the tags.", nil, response(http.StatusOK, shown)},
 		{path, http.MethodPut, "Replaces the tags.", tags, response(http.StatusOK, shown)},
-		{path, http.MethodPost, "Adds tags.", tags, response(http.StatusCreated, shown)},
+		{path, http.MethodPost, "Adds tags.", tags, response(http.StatusOK, shown)},
 		{path, http.MethodDelete, "Removes all tags.", nil, response(http.StatusNoContent, nil)},
 		{path + "/{tag}", http.MethodGet, "Says whether it has the tag.", nil, response(http.StatusNoContent, nil)},
 		{path + "/{tag}", http.MethodPut, "Adds a tag.", nil, response(http.StatusCreated, nil)},

@@ -40,6 +40,9 @@ func value(s schema.Shape, of side) object {
 	case "object":
 		members(o, s.Members, of)
 	}
+	if of == request && len(s.Enum) > 0 {
+		o["enum"] = enumeration(s)
+	}
 	if of == request && (s.Least != 0 || s.Most != 0) {
 		bounds(o, typ, s.Least, s.Most)
 	}
@@ -87,9 +90,6 @@ func attribute(c *schema.Common, of side) object {
 	if c.Extension != "" {
 		o["x-extension"] = c.Extension
 	}
-	if of == request && len(c.Enum) > 0 {
-		o["enum"] = enumeration(c)
-	}
 	if of == request && c.Default != nil {
 		o["default"] = c.Default
 	}
@@ -97,16 +97,16 @@ func attribute(c *schema.Common, of side) object {
 }
 
 // enumeration are the values that there are, as the type has them.
-func enumeration(c *schema.Common) []any {
-	values := make([]any, 0, len(c.Enum)+1)
-	for _, text := range c.Enum {
-		if c.Type == "integer" {
+func enumeration(s schema.Shape) []any {
+	values := make([]any, 0, len(s.Enum)+1)
+	for _, text := range s.Enum {
+		if s.Type == "integer" {
 			values = append(values, json.Number(text))
 		} else {
 			values = append(values, text)
 		}
 	}
-	if c.Nullable {
+	if s.Nullable {
 		values = append(values, nil)
 	}
 	return values

@@ -46,7 +46,6 @@ type Common struct {
 	Access   Access
 	Required bool // must be given when creating
 	Default  any  // the raw value used when creating without; nil: the zero value of the field
-	Enum     []string
 	// Extension is the alias that brings the attribute; empty for the core API.
 	Extension string
 	Help      string // one line for the command line and the API document

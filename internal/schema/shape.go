@@ -8,6 +8,7 @@ type Shape struct {
 	Format string
 	// Nullable says that null stands for nothing, in requests and in answers.
 	Nullable bool
+	Enum     []string // the values that there are, as texts; none: any
 	// Least and Most bound the value of an integer, the characters of a string, and the items of an array; both 0: there
 	// is no bound.
 	Least, Most int
