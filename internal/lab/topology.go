@@ -89,10 +89,10 @@ func wires() []wire {
 			if h.Outside {
 				return end{"eth0", netip.PrefixFrom(h.Address, 24)}, true
 			}
-			return end{device: externalDevice}, len(h.Roles) > 0
+			return end{device: ExternalDevice}, len(h.Roles) > 0
 		}},
 	}
 }
 
-// externalDevice is the interface of a host on the physical network.
-const externalDevice = "eth1"
+// ExternalDevice is the interface of a host on the physical network.
+const ExternalDevice = "eth1"

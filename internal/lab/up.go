@@ -347,7 +347,7 @@ func agentDaemon(binary string, record *Record, server, spec Spec, token string)
 		argv: []string{
 			binary, "agent", "--server", southbound(server), "--token", token, "--host", spec.Name,
 			"--data", record.HostDir(spec.Name), "--roles", strings.Join(spec.Roles, ","),
-			"--tunnel-ip", spec.Address.String(), "--bridge-mappings", PhysicalNetwork + ":" + externalDevice,
+			"--tunnel-ip", spec.Address.String(), "--bridge-mappings", PhysicalNetwork + ":" + ExternalDevice,
 		},
 	}
 }

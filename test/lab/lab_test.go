@@ -91,7 +91,8 @@ func TestTheTourSucceedsAndLeavesNothing(t *testing.T) {
 	}
 	for _, want := range []string{
 		"openstack network create blue", "DHCPDISCOVER", "DHCPACK", "ACTIVE", "0 % loss", "is answered again",
-		"security groups are not enforced", "total",
+		"security groups are not enforced", "this is the internet, and you are 203.0.113.1",
+		"this is vm1, and you are 203.0.113.1\n", "this is web, and you are 203.0.113.1\n", "total",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("the tour does not show %q:\n%s", want, out)

@@ -23,6 +23,9 @@ type Network struct {
 	MTU            int    `json:"mtu,omitempty"`
 	NetworkType    string `json:"provider:network_type,omitempty"`
 	SegmentationID int    `json:"provider:segmentation_id,omitempty"`
+	// PhysicalNetwork is where a flat network is; External, that routers may have their gateways there.
+	PhysicalNetwork string `json:"provider:physical_network,omitempty"`
+	External        bool   `json:"router:external,omitempty"`
 }
 
 // Subnet is a block of addresses of a network.
@@ -34,6 +37,15 @@ type Subnet struct {
 	CIDR           string   `json:"cidr"`
 	GatewayIP      string   `json:"gateway_ip,omitempty"`
 	DNSNameservers []string `json:"dns_nameservers,omitempty"`
+	// EnableDHCP is true where it is not said; AllocationPools are all of it.
+	EnableDHCP      *bool            `json:"enable_dhcp,omitempty"`
+	AllocationPools []AllocationPool `json:"allocation_pools,omitempty"`
+}
+
+// AllocationPool is a part of a subnet from which addresses are given, both ends included.
+type AllocationPool struct {
+	Start string `json:"start"`
+	End   string `json:"end"`
 }
 
 // FixedIP is an address of a port.

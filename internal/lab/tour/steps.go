@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,8 +24,8 @@ const subnetRange = "10.10.0.0/24"
 
 // steps are the stops of the tour, in order.
 func steps() []step {
-	return []step{
-		{"hosts", "four hosts out of namespaces, the server on one of them", showHosts},
+	return append([]step{
+		{"hosts", "hosts out of namespaces, the server on one of them", showHosts},
 		{"agents", "an agent on each host has joined with a one-time token", showAgents},
 		{"network", "a private layer-2 network of the project demo", createNetwork},
 		{"subnet", "the addresses on it, given out by DHCP", createSubnet},
@@ -35,7 +36,7 @@ func steps() []step {
 		{"ping", "from host to host, through the overlay", pingAcross},
 		{"wires", "what the agent of compute1 has told the kernel: which MAC is where, and who gets broadcasts", showWires},
 		{"healing", "somebody deletes the tunnel device of compute1 by hand", heal},
-	}
+	}, routingSteps()...)
 }
 
 func showHosts(ctx context.Context, t *tour) error {
@@ -109,7 +110,8 @@ func createNetwork(ctx context.Context, t *tour) error {
 	name, turn := "blue", 1
 	for slices.ContainsFunc(existing, func(n cloud.Network) bool { return n.Name == name }) {
 		turn++
-		name = fmt.Sprintf("blue%d", turn)
+		t.suffix = strconv.Itoa(turn)
+		name = "blue" + t.suffix
 	}
 	for i, w := range t.workloads {
 		w.name = fmt.Sprintf("vm%d", len(t.workloads)*(turn-1)+i+1)
@@ -140,6 +142,7 @@ func createSubnet(ctx context.Context, t *tour) error {
 	if err != nil {
 		return err
 	}
+	t.routing.subnets = append(t.routing.subnets, s.ID)
 	t.say("id %s, %s, gateway %s", s.ID, s.CIDR, s.GatewayIP)
 	return nil
 }

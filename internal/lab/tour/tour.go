@@ -1,9 +1,10 @@
-// Package tour walks through what the product does, on a lab that is up: a network is made as any OpenStack client makes
-// it, two workloads on two hosts get their addresses by DHCP, reach each other through the overlay, and what is damaged
-// by hand heals.
+// Package tour walks through what the product does, on a lab that is up: a network is made as any OpenStack client
+// makes it, two workloads on two hosts get their addresses by DHCP, reach each other through the overlay, and what is
+// damaged by hand heals; then networks meet in a router, which also leads to the internet and back.
 //
-// tour.go runs steps and tells of them; steps.go holds the steps in their order; expect.go waits for facts and says what
-// was seen instead; ping.go is the echo that the workloads send; screen.go is how it looks.
+// tour.go runs steps and tells of them; steps.go holds the steps in their order, routing.go those about routers;
+// expect.go waits for facts and says what was seen instead; ping.go is the echo that the workloads send, web.go are the
+// pages that they fetch; screen.go is how it looks.
 package tour
 
 import (
@@ -51,6 +52,9 @@ type tour struct {
 
 	network   cloud.Network
 	workloads []*workload
+	// suffix is at the end of the names of what this tour makes, if an earlier one has taken the plain ones.
+	suffix  string
+	routing routing
 }
 
 // workload is what the tour plugs into the network: a namespace in a host that plays a virtual machine.
