@@ -1,0 +1,80 @@
+package nswatch_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
+	"github.com/neutrino-net/neutrino/internal/dataplane/nswatch"
+	"github.com/neutrino-net/neutrino/internal/testkit"
+)
+
+// heard counts what a watcher has told of each namespace.
+type heard struct {
+	mu    sync.Mutex
+	names map[string]int
+}
+
+func (h *heard) tell(name string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.names[name]++
+}
+
+func (h *heard) of(name string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.names[name]
+}
+
+func TestChangesAreHeardWhereTheyHappen(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	a, b := testkit.NewHost(t, "a"), testkit.NewHost(t, "b")
+	h := &heard{names: map[string]int{}}
+	w := nswatch.New(h.tell)
+	defer w.Close()
+	for _, ns := range []*testkit.Host{a, b} {
+		ns.Check(w.Add(ns.NS))
+	}
+	for _, change := range []string{
+		"ip link add br0 type bridge", "ip link set br0 up", "ip addr add 192.0.2.1/24 dev br0", "ip route add 198.51.100.0/24 dev br0",
+		"ip -6 addr add 2001:db8::1/64 dev br0", "sysctl -w net.ipv4.ip_forward=1", "sysctl -w net.ipv6.conf.br0.forwarding=1",
+		"nft add table inet x", "nft add set inet x s '{ type ipv4_addr; }'", "nft add element inet x s '{ 192.0.2.1 }'",
+		"nft flush ruleset", "ip link del br0",
+	} {
+		before := h.of(a.Name)
+		a.Run("sh", "-c", change)
+		testkit.Eventually(t, time.Second, "heard of "+change, func() bool { return h.of(a.Name) > before })
+	}
+	if n := h.of(b.Name); n != 0 {
+		t.Errorf("%d changes were heard in the other namespace", n)
+	}
+	w.Drop(a.Name)
+	b.Run("ip", "link", "set", "lo", "alias", "mark")
+	testkit.Eventually(t, time.Second, "heard", func() bool { return h.of(b.Name) > 0 })
+}
+
+func TestANameThatGoesIsHeard(t *testing.T) {
+	testkit.RequireRoot(t)
+	const name = "nswatch-test"
+	h := &heard{names: map[string]int{}}
+	w := nswatch.New(h.tell)
+	defer w.Close()
+	ns, err := netns.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	for range 2 {
+		if err := w.WatchNames("nswatch-"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := netns.Delete(name); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, time.Second, "heard", func() bool { return h.of(name) > 0 })
+}
