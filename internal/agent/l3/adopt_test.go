@@ -185,6 +185,23 @@ func TestOneBadRouterHoldsUpNoOther(t *testing.T) {
 	expect(t, w.a1, "tcp", "203.0.113.254:80", "203.0.113.11")
 }
 
+// A document that cannot be understood any more cuts nobody off.
+func TestALegWithABadDocumentStays(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.start()
+	w.apply()
+	expect(t, w.a1, "tcp", "10.0.2.10:80", "10.0.1.11")
+	w.change(func(r *sb.Router) { r.Legs[0].Mac = "?" })
+	if got := w.reason("router/" + w.router.RouterId); !strings.Contains(got, "Ethernet") {
+		t.Errorf("the reason is %q", got)
+	}
+	expect(t, w.a1, "tcp", "10.0.2.10:80", "10.0.1.11")
+	w.change(func(r *sb.Router) { r.Legs = r.Legs[1:] })
+	w.allDone()
+	refuse(t, w.a1, "tcp", "10.0.2.10:80")
+}
+
 func TestARouterThatIsGoneLeavesNothing(t *testing.T) {
 	t.Parallel()
 	w := full(t)

@@ -61,6 +61,8 @@ func group(view *agent.View) map[string]documents {
 type wanted struct {
 	id   string
 	legs []leg // sorted by device
+	// untouched are the marks of legs whose documents cannot be understood: what is there of them stays as it is.
+	untouched map[string]bool
 	// routes are all but those that come with the addresses; proxies are the addresses for which the gateway leg answers
 	// neighbour solicitations.
 	routes  []route
@@ -110,10 +112,8 @@ func (l *leg) mark() string { return portMark + l.port }
 
 // conversion is what the documents of a router ask for.
 type conversion struct {
-	// router is nil if the host is not to forward for it, or if the document is too broken to tell.
+	// router is nil if the host is not to forward for it.
 	router *wanted
-	// broken says that the router's document cannot be read: what is there goes on as it is.
-	broken bool
 	// reasons has an entry for each document: empty if it can be done.
 	reasons map[string]string
 }
@@ -131,16 +131,12 @@ func convert(docs documents) conversion {
 		}
 	}
 	if body == nil {
-		c.failOthers("", "this host does not forward for the router")
+		for key := range c.reasons {
+			c.reasons[key] = "this host does not forward for the router"
+		}
 		return c
 	}
-	w, problems, err := convertRouter(body)
-	if err != nil {
-		c.broken = true
-		c.reasons[key] = err.Error()
-		c.failOthers(key, "the router cannot be had: "+err.Error())
-		return c
-	}
+	w, problems := convertRouter(body)
 	c.reasons[key] = strings.Join(problems, "; ")
 	if !body.GetAdminStateUp() {
 		return c // nothing is forwarded, and all documents are satisfied
@@ -152,27 +148,16 @@ func convert(docs documents) conversion {
 	return c
 }
 
-func (c *conversion) failOthers(but, reason string) {
-	for key := range c.reasons {
-		if key != but {
-			c.reasons[key] = reason
-		}
-	}
-}
-
-// convertRouter reads the router's own document. The error is about what no router can do without; problems are about
-// what is left out.
-func convertRouter(r *sb.Router) (w *wanted, problems []string, err error) {
-	if !isID(r.GetRouterId()) {
-		return nil, nil, fmt.Errorf("router_id %.40q is not a UUID", r.GetRouterId())
-	}
-	w = &wanted{id: r.GetRouterId()}
+// convertRouter reads the router's own document. Problems are about what is left out.
+func convertRouter(r *sb.Router) (w *wanted, problems []string) {
+	w = &wanted{id: r.GetRouterId(), untouched: map[string]bool{}}
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	gateways := 0
 	for _, body := range r.GetLegs() {
 		l, err := convertLeg(body)
 		if err != nil {
 			problem("the leg of port %.40s: %v", body.GetPortId(), err)
+			w.untouched[portMark+body.GetPortId()] = true
 			continue
 		}
 		if l.gateway {
@@ -205,7 +190,7 @@ func convertRouter(r *sb.Router) (w *wanted, problems []string, err error) {
 	for _, err := range errs {
 		problem("%v", err)
 	}
-	return w, problems, nil
+	return w, problems
 }
 
 // gateway is the leg in the external network, or nil.

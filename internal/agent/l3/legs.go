@@ -57,7 +57,7 @@ func (s *session) removeOldLegs() error {
 	}
 	var errs []error
 	for name, l := range s.links {
-		if keep[name] || !strings.HasPrefix(l.Alias, portMark) {
+		if keep[name] || s.untouched[l.Alias] || !strings.HasPrefix(l.Alias, portMark) {
 			continue
 		}
 		s.part.speaker.farewell(s.router.id, name)

@@ -193,13 +193,3 @@ func TestReasonsOfTranslations(t *testing.T) {
 		})
 	}
 }
-
-// The documents of a router whose own one cannot be read say so, and what is there is left alone.
-func TestAnUnreadableRouterIsLeftAlone(t *testing.T) {
-	r := sample()
-	r.RouterId = "x"
-	c := convert(documentsOf(r, floatingDocument("a", "203.0.113.11", "10.0.1.11")))
-	if !c.broken || !strings.Contains(c.reasons["floating-ip/a"], "cannot be had") {
-		t.Errorf("broken %v, reasons %v", c.broken, c.reasons)
-	}
-}

@@ -78,11 +78,8 @@ func (r *router) reconcile(ctx context.Context) {
 	before := r.err
 	r.blocked = nil
 	r.err = guarded(func() error {
-		switch {
-		case r.conversion.router != nil:
+		if r.conversion.router != nil {
 			return r.ensure(ctx, r.conversion.router)
-		case r.conversion.broken:
-			return nil // what is there goes on; the reasons say what is wrong
 		}
 		return r.remove()
 	})
