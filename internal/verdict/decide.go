@@ -248,6 +248,9 @@ func (c *check) ownMAC(mac MAC) bool {
 
 // identity says whether the frame's source MAC, together with the address, is an identity of the port.
 func (c *check) identity(ip netip.Addr) bool {
+	if ip.IsUnspecified() {
+		return false
+	}
 	for mac, block := range c.identities() {
 		if mac == c.packet.Source && block.Contains(ip) {
 			return true

@@ -237,6 +237,24 @@ func TestIngressOfAFilteredPort(t *testing.T) {
 	}
 }
 
+// TestNobodyIsTheUnspecifiedAddress: a pair for all addresses lets nobody send without one, nor probe for others.
+func TestNobodyIsTheUnspecifiedAddress(t *testing.T) {
+	r := stateOf(t, example)
+	web, _, _ := cast()
+	for _, block := range []string{"0.0.0.0/0", "::/0"} {
+		pair := model.AddressPair{IP: netip.MustParsePrefix(block), MAC: web.MAC}
+		web.AllowedAddressPairs = append(web.AllowedAddressPairs, pair)
+	}
+	for _, p := range []*Packet{
+		udp(macWeb, "0.0.0.0", 1, db4, 2), icmpv6(macWeb, "::", "ff02::2", RouterSolicit, ""),
+		arp(macWeb, macWeb, false, "0.0.0.0", db4),
+	} {
+		if v := Egress(r, web, p, false); v.Pass {
+			t.Errorf("%+v of %+v", v, p)
+		}
+	}
+}
+
 func TestBothEndsDecide(t *testing.T) {
 	r := stateOf(t, example)
 	web, db, gw := cast()

@@ -22,8 +22,8 @@
 //   - its own MAC, and the MAC of each pair, with the IPv6 link-local address made of that MAC (RFC 4291, appendix
 //     A), whether or not it has other IPv6 addresses.
 //
-// They are pairs: the MAC of one with the address of another is a lie. A port without fixed addresses has what is
-// left: its link-local address, and its pairs.
+// They are pairs: the MAC of one with the address of another is a lie. No block has the unspecified addresses, 0.0.0.0
+// and ::, in it. A port without fixed addresses has what is left: its link-local address, and its pairs.
 //
 // # Egress: what the workload sends
 //
@@ -89,7 +89,8 @@
 // # Fragments
 //
 // A fragmented datagram is decided as the whole that it makes: no part of it arrives unless the whole may pass, and
-// none of one whose parts are not all there.
+// none of one whose parts are not all there, or whose first part does not have all headers (RFC 8200, section 4.5).
+// Every part of a packet from :: has to say that it is one of ICMPv6, which it does not behind destination options.
 //
 // # Where it differs from Neutron's iptables driver
 //

@@ -1,0 +1,218 @@
+// Package filter holds the filters of a host against their definition: what the kernel lets pass between workloads in
+// real namespaces, with the tables that the agent makes of the documents that the server compiles, is what package
+// verdict says of the same objects and packets.
+//
+// Read in this order: differential_test.go is the test; cast_test.go draws the objects, traffic_test.go the packets;
+// frame_test.go puts a packet on the wire; host_test.go sends and sees them.
+package filter
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"github.com/neutrino-net/neutrino/internal/agent"
+	"github.com/neutrino-net/neutrino/internal/compile"
+	"github.com/neutrino-net/neutrino/internal/model"
+	"github.com/neutrino-net/neutrino/internal/state"
+	"github.com/neutrino-net/neutrino/internal/verdict"
+)
+
+// cases is how many random sets of objects the test goes through in each of its halves.
+const (
+	cases     = 40
+	soakCases = 2500
+)
+
+// TestKernelDecidesLikeTheDefinition draws objects, programs a host with them, draws packets, and compares where each of
+// them has arrived with where it should have. Half of the cases are the same in each run, half are new. A case that fails
+// is made smaller and printed, with the flag that repeats it.
+func TestKernelDecidesLikeTheDefinition(t *testing.T) {
+	checks := cases
+	if os.Getenv("NEUTRINO_SOAK") != "" {
+		checks = soakCases
+	}
+	d := &differential{host: newHost(t), store: openStore(t), reasons: map[verdict.Reason]int{}}
+	for _, half := range []struct{ name, seed string }{{"the same", "20150408"}, {"new", seedOfTheRun()}} {
+		t.Run(half.name, func(t *testing.T) {
+			setFlag(t, "rapid.checks", strconv.Itoa(checks))
+			setFlag(t, "rapid.seed", half.seed)
+			setFlag(t, "rapid.nofailfile", "true")
+			rapid.Check(t, d.check)
+		})
+	}
+	t.Logf("%d packets; what decided: %v", d.packets, d.reasons)
+	for _, why := range everyReason {
+		if d.reasons[why] == 0 && !t.Failed() {
+			t.Errorf("no packet was decided by %s: such packets prove little", why)
+		}
+	}
+}
+
+// everyReason is what has to have decided at least once.
+var everyReason = []verdict.Reason{
+	verdict.ReasonUnfiltered, verdict.ReasonVLANTag, verdict.ReasonSourceMAC, verdict.ReasonEtherType, verdict.ReasonARP,
+	verdict.ReasonARPSender, verdict.ReasonSourceAddress, verdict.ReasonNDTarget, verdict.ReasonDHCPServer,
+	verdict.ReasonDHCPClient, verdict.ReasonRouterAdvert, verdict.ReasonNeighbour, verdict.ReasonEstablished,
+	verdict.ReasonRule, verdict.ReasonNoRule,
+}
+
+// seedOfTheRun is the seed of the command line; without one, rapid takes a new one.
+func seedOfTheRun() string { return flag.Lookup("rapid.seed").Value.String() }
+
+// setFlag sets a flag of rapid, which has no other way to be told, until the test ends.
+func setFlag(t *testing.T, name, value string) {
+	t.Helper()
+	before := flag.Lookup(name).Value.String()
+	if err := flag.Set(name, value); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := flag.Set(name, before); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+type differential struct {
+	host     *host
+	store    *state.Store
+	revision int64
+	packets  int
+	reasons  map[verdict.Reason]int
+}
+
+func (d *differential) check(t *rapid.T) {
+	o := randomObjects(t)
+	packets := randomTraffic(t, o.ports)
+	if _, err := d.store.Update(context.Background(), func(tx *state.Tx) error { o.put(tx); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	snapshot := d.store.Read()
+	d.host.forget()
+	d.revision++
+	documents := slices.Collect(compile.New(compile.Options{}).Documents(snapshot, hostName))
+	if err := d.host.program(agent.NewView(d.revision, documents...)); err != nil {
+		t.Fatal(err)
+	}
+	if d.revision == 1 {
+		d.host.settle()
+	}
+	seen, err := d.host.run(packets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var connections verdict.Connections
+	for i, p := range packets {
+		d.packets++
+		network := slots[p.from].network
+		established := connections.Established(network, p.packet)
+		for _, to := range p.to {
+			v := verdict.Decide(snapshot, o.ports[p.from], o.ports[to], p.packet, established)
+			d.reasons[v.Reason]++
+			pass := v.Pass && !p.form.lost
+			if pass {
+				connections.Passed(network, p.packet)
+			}
+			if pass != seen[i][to] {
+				t.Fatalf("%s\nhas arrived at %s: %v, but the definition says %+v (established: %v)\n%s\n%s", p, slots[to].name,
+					seen[i][to], v, established, before(packets[:i], seen, p), o.about(p.from, to))
+			}
+		}
+		for at := range seen[i] {
+			if !slices.Contains(p.to, at) {
+				t.Fatalf("%s\nhas arrived at %s\n%s", p, slots[at].name, o.about(p.from, at))
+			}
+		}
+	}
+}
+
+// before lists the packets that were sent before between the same addresses.
+func before(packets []sent, seen arrivals, p sent) string {
+	var b strings.Builder
+	for i, other := range packets {
+		q := other.packet
+		same := q.SourceIP == p.packet.SourceIP && q.DestinationIP == p.packet.DestinationIP
+		back := q.SourceIP == p.packet.DestinationIP && q.DestinationIP == p.packet.SourceIP
+		if slots[other.from].network == slots[p.from].network && (same || back) {
+			fmt.Fprintf(&b, "before: %s; arrived at %d places\n", other, len(seen[i]))
+		}
+	}
+	return b.String()
+}
+
+// about lists, of the objects, those that two ports depend on, as a person reads them.
+func (o objects) about(ports ...int) string {
+	var b strings.Builder
+	line := func(kind string, object any) {
+		text, err := json.Marshal(object)
+		if err != nil {
+			text = []byte(err.Error())
+		}
+		fmt.Fprintf(&b, "%s %s\n", kind, text)
+	}
+	groups := map[string]bool{}
+	for _, i := range ports {
+		p := o.ports[i]
+		line("port", map[string]any{
+			"name": p.Name, "mac": p.MAC, "ips": addresses(p), "security": p.PortSecurityEnabled, "owner": p.DeviceOwner,
+			"groups": p.SecurityGroupIDs, "pairs": p.AllowedAddressPairs,
+		})
+		for _, id := range p.SecurityGroupIDs {
+			groups[id] = true
+		}
+	}
+	for _, r := range o.rules {
+		if groups[r.GroupID] {
+			line("rule", r)
+		}
+	}
+	for _, g := range o.lists {
+		line("list", map[string]any{"id": g.ID, "addresses": g.Addresses})
+	}
+	return b.String()
+}
+
+func addresses(p *model.Port) (ips []netip.Addr) {
+	for _, f := range p.FixedIPs {
+		ips = append(ips, f.IP)
+	}
+	return ips
+}
+
+// linkLocal is the address that IPv6 makes of a MAC (RFC 4291, appendix A).
+func linkLocal(m verdict.MAC) netip.Addr {
+	return netip.AddrFrom16([16]byte{
+		0: 0xfe, 1: 0x80, 8: m[0] ^ 2, 9: m[1], 10: m[2], 11: 0xff, 12: 0xfe, 13: m[3], 14: m[4], 15: m[5],
+	})
+}
+
+// memoryLog is a state.Log that keeps nothing: a store in memory.
+type memoryLog struct{ revision int64 }
+
+func (l *memoryLog) Load(context.Context, func(state.Entry) error) (int64, error) { return 0, nil }
+
+func (l *memoryLog) Append(context.Context, []state.Entry) (int64, error) {
+	l.revision++
+	return l.revision, nil
+}
+
+func openStore(t *testing.T) *state.Store {
+	t.Helper()
+	store, err := state.Open(t.Context(), state.Options{Log: &memoryLog{}, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	return store
+}
