@@ -424,12 +424,18 @@ func (p *wiredPort) putIdentities(m netlinkx.MAC, identities []netip.Prefix, all
 			blocks.AddPrefix(b)
 			continue
 		}
+		if b.Addr().IsUnspecified() {
+			continue
+		}
 		set := setIDs4
 		if b.Addr().Is6() {
 			set = setIDs6
 		}
 		all[element{set, rs.Element{First: rs.Key(rs.Device(p.device), mac(m), b.Addr().AsSlice())}}] = rs.Value{}
 	}
+	// Nobody is the unspecified address, whatever the blocks of his pairs.
+	blocks.Remove(netip.IPv4Unspecified())
+	blocks.Remove(netip.IPv6Unspecified())
 	for r := range maps.Keys(intervals(&blocks)) {
 		set := setBlocks4
 		if len(r.First) == netip.IPv6Unspecified().BitLen()/8 {
