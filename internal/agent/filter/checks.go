@@ -10,12 +10,19 @@ import (
 // numbers there are in the labels here. A rule that reads what a frame is too short for does not match, so every chain
 // that accepts ends by dropping.
 
+var (
+	// sender4 and sender6 load device, source MAC and source address.
+	sender4 = join(inMAC, rs.Read(keyNext, rs.Network, 12, 4))
+	sender6 = join(inMAC, rs.Read(keyNext, rs.Network, 8, 16))
+	// noAddress6 matches the source address ::, toGroups6 the destinations ff02::/16.
+	noAddress6 = join(rs.Read(first, rs.Network, 8, 16), rs.Equal(first, make([]byte, 16)...))
+	toGroups6  = join(rs.Read(first, rs.Network, 24, 2), rs.Equal(first, 0xff, 0x02))
+)
+
 // senderChains look at each frame by itself, before its connection is known and its parts are put together.
 func senderChains() map[string][]rs.Rule {
 	badMAC := rs.NewRule("2: source MAC", inMAC, rs.NotIn(setMACs, first), dropOut("source-mac"))
 	tag := func(hi, lo byte) rs.Rule { return rs.NewRule("1: VLAN tag", frameIs(hi, lo), dropOut("vlan-tag")) }
-	source4 := join(inMAC, rs.Read(keyNext, rs.Network, 12, 4))
-	source6 := join(inMAC, rs.Read(keyNext, rs.Network, 8, 16))
 	all := map[string][]rs.Rule{
 		"sender": {
 			rs.NewRule("marks are ours", setMark(0)),
@@ -28,18 +35,16 @@ func senderChains() map[string][]rs.Rule {
 			rs.NewRule("3: ethertype", dropOut("ethertype")),
 		},
 	}
-	all["sender-ipv4"] = append(identities("6: its own address", false, source4, rs.Then(rs.Accept)),
+	all["sender-ipv4"] = append(identities("6: its own address", false, sender4, rs.Then(rs.Accept)),
 		badMAC,
 		rs.NewRule("5: no address yet", rs.Read(first, rs.Network, 12, 8), rs.Equal(first, 0, 0, 0, 0, 255, 255, 255, 255),
 			rs.Read(first, rs.Network, 9, 1), rs.Equal(first, protocolUDP), rs.Then(rs.Accept)),
 		rs.NewRule("6: source address", dropOut("source-address")),
 	)
-	unspecified := append(make([]byte, 16), 0xff, 0x02)
-	all["sender-ipv6"] = append(identities("6: its own address", true, source6, rs.Then(rs.Accept)),
+	all["sender-ipv6"] = append(identities("6: its own address", true, sender6, rs.Then(rs.Accept)),
 		badMAC,
-		rs.NewRule("5: no address yet", rs.Read(first, rs.Network, 8, 16), rs.Equal(first, unspecified[:16]...),
-			rs.Read(first, rs.Network, 24, 2), rs.Equal(first, unspecified[16:]...),
-			isProtocol(protocolICMPv6), rs.Then(rs.Accept)),
+		// Of a part of a datagram it is not always known what the upper layer is: that is looked at later.
+		rs.NewRule("5: no address yet", noAddress6, toGroups6, rs.Then(rs.Accept)),
 		rs.NewRule("6: source address", dropOut("source-address")),
 	)
 	all["sender-arp"] = slices.Concat(
@@ -62,35 +67,39 @@ func senderChains() map[string][]rs.Rule {
 // screenChains look at whole datagrams: what only the network itself says, and what is said about addresses.
 func screenChains() map[string][]rs.Rule {
 	target := join(inMAC, rs.Read(keyNext, rs.Transport, 8, 16))
-	noAddress4 := join(isIPv4, rs.Read(first, rs.Network, 12, 4), rs.Equal(first, 0, 0, 0, 0))
-	noAddress6 := join(rs.Read(first, rs.Network, 8, 16), rs.Equal(first, make([]byte, 16)...))
+	noAddress4 := join(rs.Read(first, rs.Network, 12, 4), rs.Equal(first, 0, 0, 0, 0))
+	// A block of a pair may contain the address that means none.
+	own4 := identities("6: its own address", false, join(noAddress4, sender4), rs.Then(rs.Accept))
+	own6 := identities("6: its own address", true, join(isIPv6, noAddress6, sender6), rs.Then(rs.Accept))
 	return map[string][]rs.Rule{
-		"screen": {
+		"screen": slices.Concat([]rs.Rule{
 			rs.NewRule("DHCP", isIPv4, isProtocol(protocolUDP), rs.Then(rs.Goto("screen-udp4"))),
-			rs.NewRule("DHCPv6", isIPv6, isProtocol(protocolUDP), rs.Then(rs.Goto("screen-udp6"))),
 			rs.NewRule("neighbour discovery", isIPv6, isProtocol(protocolICMPv6), rs.Then(rs.Goto("screen-icmp6"))),
-		},
-		"screen-udp4": {
+			rs.NewRule("7: DHCPv6 server", isIPv6, isProtocol(protocolUDP), ports(547, 546), dropOut("dhcp-server")),
+		}, own6, []rs.Rule{
+			rs.NewRule("6: source address", isIPv6, noAddress6, dropOut("source-address")),
+		}),
+		"screen-udp4": slices.Concat([]rs.Rule{
 			rs.NewRule("7: DHCP server", ports(67, 68), dropOut("dhcp-server")),
 			rs.NewRule("9: DHCP client", ports(68, 67), inMAC, rs.Read(keyNext, rs.Transport, 36, 6), rs.In(setTwins, first),
 				rs.Then(rs.Accept)),
 			rs.NewRule("9: DHCP for another client", ports(68, 67), dropOut("dhcp-client")),
+		}, own4, []rs.Rule{
 			rs.NewRule("6: source address", noAddress4, dropOut("source-address")),
-		},
-		"screen-udp6": {
-			rs.NewRule("7: DHCPv6 server", ports(547, 546), dropOut("dhcp-server")),
-		},
+		}),
 		"screen-icmp6": {
 			rs.NewRule("7: router advertisement", icmpType(134), dropOut("router-advertisement")),
-			rs.NewRule("5: no address yet", noAddress6, rs.Then(rs.Goto("screen-unspecified"))),
+			rs.NewRule("5: no address yet", noAddress6, toGroups6, rs.Then(rs.Goto("screen-unspecified"))),
 			rs.NewRule("8: advertisement", icmpType(136), rs.Then(rs.Goto("screen-target"))),
 		},
-		"screen-unspecified": {
+		"screen-unspecified": slices.Concat([]rs.Rule{
 			rs.NewRule("5: multicast listener", icmpType(131), rs.Then(rs.Accept)),
 			rs.NewRule("5: multicast listener", icmpType(143), rs.Then(rs.Accept)),
 			rs.NewRule("5: is the address free", icmpType(135), rs.Then(rs.Goto("screen-target"))),
+		}, identities("6: its own address", true, sender6, rs.Then(rs.Goto("screen-advertisement"))), []rs.Rule{
 			rs.NewRule("6: source address", dropOut("source-address")),
-		},
+		}),
+		"screen-advertisement": {rs.NewRule("8: advertisement", icmpType(136), rs.Then(rs.Goto("screen-target")))},
 		"screen-target": append(identities("its own address", true, target, rs.Then(rs.Accept)),
 			rs.NewRule("8: target", dropOut("nd-target"))),
 	}

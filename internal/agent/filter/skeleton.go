@@ -169,6 +169,7 @@ func filterChains(f form) map[string]rs.Chain {
 	)
 	// When the parts of a datagram have been put together.
 	all["screening"] = base(rs.Prerouting, 10,
+		rs.NewRule("without an address", isIPv6, noAddress6, inKey, rs.In(setFiltered, first), rs.Then(rs.Goto("screen"))),
 		rs.NewRule("TCP needs no screening", isProtocol(protocolTCP), rs.Then(rs.Accept)),
 		rs.NewRule("what filtered ports send", inKey, rs.In(setFiltered, first), rs.Then(rs.Goto("screen"))),
 	)

@@ -138,6 +138,11 @@ func TestOnlyTheDifferenceIsWritten(t *testing.T) {
 			table.DropChain("group")
 		}, 2, "", "group"},
 		{"a set goes", func() { table.DropSet("blocks") }, 1, "", "set blocks"},
+		{"a set goes and comes back", func() {
+			table.DropSet("single")
+			table.WantSet("single", rs.Set{Key: []rs.Field{rs.IPv4}})
+			table.Put("single", rs.Element{First: address("10.0.0.2")}, rs.Value{})
+		}, 1, "10.0.0.2", "elements = { 10.0.0.1"},
 	}
 	for _, s := range steps {
 		s.do()

@@ -67,9 +67,17 @@ func (t *Table) touchChain(name string) {
 
 // WantSet declares a set. Its elements stay; a set is never declared in two ways.
 func (t *Table) WantSet(name string, s Set) {
-	if t.sets[name] == nil {
-		t.sets[name] = &wantedSet{Set: s, elements: map[Element]Value{}}
-		t.dirtySets[name] = true
+	if t.sets[name] != nil {
+		return
+	}
+	t.sets[name] = &wantedSet{Set: s, elements: map[Element]Value{}}
+	t.dirtySets[name] = true
+	if t.have == nil || t.have.sets[name] == nil {
+		return
+	}
+	// It was dropped since the last Apply, and the kernel still has the elements of its former life.
+	for e := range t.have.sets[name].elements {
+		t.touchElement(name, e)
 	}
 }
 
