@@ -30,7 +30,7 @@ import (
 
 // cases is how many random sets of objects the test goes through in each of its halves.
 const (
-	cases     = 40
+	cases     = 30
 	soakCases = 2500
 )
 

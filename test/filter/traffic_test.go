@@ -54,7 +54,7 @@ func randomTraffic(t *rapid.T, ports []*model.Port) []sent {
 	tr := &traffic{T: t, ports: ports, talks: map[string]int{}}
 	kinds := []func(from, to int, v int){
 		tr.tcp, tr.tcp, tr.tcp, tr.udp, tr.udp, tr.echo, tr.echo, tr.other, tr.arp, tr.arp,
-		tr.neighbour, tr.neighbour, tr.neighbour, tr.dhcp, tr.junk, tr.icmpError, tr.icmpError,
+		tr.neighbour, tr.neighbour, tr.neighbour, tr.dhcp, tr.dhcp, tr.junk, tr.icmpError, tr.icmpError,
 	}
 	for range choose(t, []int{20, 50}, "talks") {
 		if roll(t, 50, "talk") == 0 {
@@ -83,8 +83,8 @@ func (t *traffic) source(from, v int) (verdict.MAC, netip.Addr) {
 	s, p := slots[from], t.ports[from]
 	addresses := []netip.Addr{outside[v], virtual[v], slots[1].addresses[v], slots[2].addresses[v]}
 	switch choice := roll(t.T, 16, "source"); {
-	case choice < 12:
-	case choice < 14 && len(p.AllowedAddressPairs) > 0:
+	case choice < 11, choice < 14 && len(p.AllowedAddressPairs) == 0:
+	case choice < 14:
 		pair := choose(t.T, p.AllowedAddressPairs, "pair")
 		mac, _ := verdict.ParseMAC(pair.MAC)
 		for _, ip := range append(addresses, s.addresses[v]) {
@@ -346,7 +346,7 @@ func (t *traffic) dhcp(from, to, v int) {
 	})
 	if v == 0 && t.chance(2, "to all") {
 		s.packet.DestinationIP = netip.AddrFrom4([4]byte{255, 255, 255, 255})
-		if t.chance(2, "from nowhere") {
+		if way[0] == 68 && !t.chance(4, "from an address") {
 			s.packet.SourceIP = netip.IPv4Unspecified()
 		}
 		s = t.toAll(s)
