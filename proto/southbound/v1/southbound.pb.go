@@ -1169,8 +1169,11 @@ type Port struct {
 	PortSecurity   bool           `protobuf:"varint,11,opt,name=port_security,json=portSecurity,proto3" json:"port_security,omitempty"`
 	SecurityGroups []string       `protobuf:"bytes,12,rep,name=security_groups,json=securityGroups,proto3" json:"security_groups,omitempty"` // ids, sorted; there is a SecurityGroup document for each
 	AddressPairs   []*AddressPair `protobuf:"bytes,13,rep,name=address_pairs,json=addressPairs,proto3" json:"address_pairs,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// lease_seconds: the port sends only while the host hears from the server; at the latest so long after it has ceased to,
+	// the host's kernel stops it, since the port may have been given to another host meanwhile. 0: the port needs no lease.
+	LeaseSeconds  uint32 `protobuf:"varint,14,opt,name=lease_seconds,json=leaseSeconds,proto3" json:"lease_seconds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Port) Reset() {
@@ -1292,6 +1295,13 @@ func (x *Port) GetAddressPairs() []*AddressPair {
 		return x.AddressPairs
 	}
 	return nil
+}
+
+func (x *Port) GetLeaseSeconds() uint32 {
+	if x != nil {
+		return x.LeaseSeconds
+	}
+	return 0
 }
 
 // AddressPair is an address that a port may use besides its own.
@@ -2614,7 +2624,7 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\fnetwork_type\x18\x02 \x01(\tR\vnetworkType\x12)\n" +
 	"\x10physical_network\x18\x03 \x01(\tR\x0fphysicalNetwork\x12'\n" +
 	"\x0fsegmentation_id\x18\x04 \x01(\rR\x0esegmentationId\x12\x10\n" +
-	"\x03mtu\x18\x05 \x01(\rR\x03mtu\"\xb8\x03\n" +
+	"\x03mtu\x18\x05 \x01(\rR\x03mtu\"\xdd\x03\n" +
 	"\x04Port\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1d\n" +
 	"\n" +
@@ -2630,7 +2640,8 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	" \x01(\x03R\x11bindingGeneration\x12#\n" +
 	"\rport_security\x18\v \x01(\bR\fportSecurity\x12'\n" +
 	"\x0fsecurity_groups\x18\f \x03(\tR\x0esecurityGroups\x12H\n" +
-	"\raddress_pairs\x18\r \x03(\v2#.neutrino.southbound.v1.AddressPairR\faddressPairs\"7\n" +
+	"\raddress_pairs\x18\r \x03(\v2#.neutrino.southbound.v1.AddressPairR\faddressPairs\x12#\n" +
+	"\rlease_seconds\x18\x0e \x01(\rR\fleaseSeconds\"7\n" +
 	"\vAddressPair\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\tR\x03mac\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\"\x87\x01\n" +
