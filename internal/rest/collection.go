@@ -83,7 +83,10 @@ type Under[T any] struct {
 // Indexed is an index that answers a filter.
 type Indexed[T any] struct {
 	Filter string
-	Index  *state.Index[T]
+	Index  *state.Index[T] // required unless Find is set
+	// Find takes the place of Index where the keys are not the filter's values: it yields at least the objects that match
+	// the only value of the filter, each once, or says that it is of no help.
+	Find func(r state.Reader, value string) (iter.Seq[*T], bool)
 	// NoEmpty says that objects with an empty value are not in the index.
 	NoEmpty bool
 }

@@ -159,6 +159,15 @@ func (s *scope[T]) source(l *query[T]) (seq iter.Seq[*T], inOrder bool) {
 		if f == nil || ix.NoEmpty && f.values[0] == "" {
 			continue
 		}
+		if ix.Find != nil {
+			if len(f.values) > 1 {
+				continue
+			}
+			if seq, ok := ix.Find(r, f.values[0]); ok {
+				return seq, false
+			}
+			continue
+		}
 		return func(yield func(*T) bool) {
 			for _, key := range f.values {
 				for obj := range ix.Index.List(r, key) {

@@ -18,8 +18,13 @@ func TestFilters(t *testing.T) {
 	f.make(alice, "networks", `{}`)
 	f.must(200, alice, "PUT", "/v2.0/networks/"+n1+"/tags", `{"tags":["red","blue"]}`)
 	f.must(200, alice, "PUT", "/v2.0/networks/"+n2+"/tags", `{"tags":["red"]}`)
-	f.make(alice, "ports", `{"name":"p1","network_id":"`+n1+`","device_id":"vm1","fixed_ips":[{"subnet_id":"`+n1+`","ip_address":"10.0.0.5"}]}`)
-	f.make(alice, "ports", `{"name":"p2","network_id":"`+n2+`","fixed_ips":[{"subnet_id":"`+n2+`","ip_address":"10.0.0.51"}]}`)
+	subnet := func(network, cidr string) string {
+		return id(f.make(alice, "subnets", `{"network_id":"`+network+`","ip_version":4,"cidr":"`+cidr+`"}`))
+	}
+	s1, s2 := subnet(n1, "10.0.0.0/24"), subnet(n2, "10.0.0.0/26")
+	f.make(alice, "ports", `{"name":"p1","network_id":"`+n1+`","device_id":"vm1","mac_address":"fa:16:3e:00:00:0a","fixed_ips":[
+		{"subnet_id":"`+s1+`","ip_address":"10.0.0.5"},{"subnet_id":"`+s1+`","ip_address":"10.0.0.6"}]}`)
+	f.make(alice, "ports", `{"name":"p2","network_id":"`+n2+`","fixed_ips":[{"subnet_id":"`+s2+`","ip_address":"10.0.0.51"}]}`)
 	f.make(alice, "ports", `{"network_id":"`+n2+`"}`)
 	for _, test := range []struct{ plural, query, want string }{
 		{"networks", "", ",one,two"},
@@ -53,10 +58,17 @@ func TestFilters(t *testing.T) {
 		{"ports", "device_id=&device_id=vm1", ",p1,p2"},
 		{"ports", "name=", ""},
 		{"ports", "name=p1", "p1"},
-		{"ports", "mac_address=", ",p1,p2"},
+		{"ports", "mac_address=", ",p2"},
 		{"ports", "fixed_ips=ip_address%3D10.0.0.5", "p1"},
 		{"ports", "fixed_ips=ip_address=10.0.0.5&fixed_ips=ip_address=10.0.0.51", "p1,p2"},
-		{"ports", "fixed_ips=ip_address=10.0.0.5&fixed_ips=subnet_id=" + n2, ""},
+		{"ports", "fixed_ips=ip_address=10.0.0.5&fixed_ips=subnet_id=" + s2, ""},
+		{"ports", "fixed_ips=ip_address=10.0.0.5&fixed_ips=ip_address=10.0.0.51&fixed_ips=subnet_id=" + s2, "p2"},
+		{"ports", "fixed_ips=subnet_id=" + s1, "p1"},
+		{"ports", "fixed_ips=subnet_id=" + s1 + "&fixed_ips=ip_address=10.0.0.6", "p1"},
+		{"ports", "fixed_ips=subnet_id=" + s1[:8], ""},
+		{"ports", "fixed_ips=ip_address=nonsense", ""},
+		{"ports", "mac_address=FA-16-3E-00-00-0A", "p1"},
+		{"ports", "mac_address=&mac_address=fa:16:3e:00:00:0a", ",p1,p2"},
 		{"ports", "fixed_ips=ip_address_substr=10.0.0.5", "p1,p2"},
 	} {
 		t.Run(test.plural+"?"+test.query, func(t *testing.T) {

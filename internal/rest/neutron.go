@@ -2,7 +2,9 @@ package rest
 
 import (
 	"iter"
+	"net/netip"
 	"strconv"
+	"strings"
 
 	"github.com/neutrino-net/neutrino/internal/auth"
 	"github.com/neutrino-net/neutrino/internal/model"
@@ -82,6 +84,8 @@ func Ports(rules Rules[model.Port]) Collection[model.Port] {
 		Indexes: []Indexed[model.Port]{
 			{Filter: "device_id", Index: state.PortsByDevice, NoEmpty: true},
 			{Filter: "name", Index: state.PortsByName, NoEmpty: true},
+			{Filter: "fixed_ips", Find: portsByFixedIP},
+			{Filter: "mac_address", Find: portsByMAC, NoEmpty: true},
 			{Filter: "security_groups", Index: state.PortsBySecurityGroup, NoEmpty: true},
 			{Filter: "binding:host_id", Index: state.PortsByWantedHost, NoEmpty: true},
 			{Filter: "network_id", Index: state.PortsByNetwork},
@@ -99,6 +103,54 @@ func Ports(rules Rules[model.Port]) Collection[model.Port] {
 		},
 		Parent: func(p *model.Port) (string, string) { return schema.Network.Plural, p.NetworkID },
 	}
+}
+
+// portsByFixedIP finds ports by ip_address=A, in the subnets that A could be of, and by subnet_id=S.
+func portsByFixedIP(r state.Reader, value string) (iter.Seq[*model.Port], bool) {
+	switch key, want, _ := strings.Cut(value, "="); key {
+	case "ip_address":
+		ip, err := netip.ParseAddr(want)
+		return func(yield func(*model.Port) bool) {
+			for s := range state.Subnets.All(r) {
+				if err != nil || !s.CIDR.Contains(ip) {
+					continue
+				}
+				// Overlapping subnets are of different networks, so that no port is found twice.
+				for p := range state.PortsByIP.List(r, state.IPKey(s.ID, ip)) {
+					if !yield(p) {
+						return
+					}
+				}
+			}
+		}, true
+	case "subnet_id":
+		return func(yield func(*model.Port) bool) {
+			seen := map[string]bool{} // a port may have several addresses of the subnet
+			for key, p := range state.PortsByIP.From(r, want+"/") {
+				if !strings.HasPrefix(key, want+"/") {
+					return
+				}
+				if !seen[p.ID] && !yield(p) {
+					return
+				}
+				seen[p.ID] = true
+			}
+		}, true
+	}
+	return nil, false
+}
+
+// portsByMAC finds ports by their MAC address, network by network.
+func portsByMAC(r state.Reader, value string) (iter.Seq[*model.Port], bool) {
+	return func(yield func(*model.Port) bool) {
+		for n := range state.Networks.All(r) {
+			for p := range state.PortsByMAC.List(r, n.ID+"/"+value) {
+				if !yield(p) {
+					return
+				}
+			}
+		}
+	}, true
 }
 
 // visibleMembers are the objects of the caller's project, and those of other projects on the networks.

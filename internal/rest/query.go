@@ -222,8 +222,13 @@ func virtualFilter[T any](name string, given []string, match func(*T, string) bo
 		return true
 	}}
 	// Of several values an index could find the same object more than once.
-	if !keyed && len(given) == 1 {
-		f.values = given
+	for _, group := range groups {
+		if len(group) == 1 && f.values == nil {
+			f.values = group
+		}
+	}
+	if !keyed && len(given) > 1 {
+		f.values = nil
 	}
 	return f, nil
 }
