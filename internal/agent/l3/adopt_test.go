@@ -86,6 +86,8 @@ func TestDriftIsRepairedAndCounted(t *testing.T) {
 	w.start()
 	w.apply()
 	w.allDone()
+	expect(t, w.internet, "tcp", "203.0.113.11:80", "203.0.113.254") // all legs are up
+	expect(t, w.a1, "tcp", "10.0.2.10:80", "10.0.1.11")
 	inside := w.inside(w.router)
 	red, gateway := "qr-"+w.redLeg.PortId[:11], "qg-"+w.gateway.PortId[:11]
 	tap := "tap" + w.redLeg.PortId[:11]
@@ -139,7 +141,8 @@ func TestDriftIsRepairedAndCounted(t *testing.T) {
 
 // stable is the state of a router without what differs when a part of it was made anew.
 func stable(inside *testkit.Host) string {
-	return sortedLines(inside.Run("sh", "-c", `ip -br addr | sed 's/@[^ ]*//'; ip route; ip -6 route show default; `+
+	return sortedLines(inside.Run("sh", "-c", `ip -br link | sed 's/@[^ ]*//'; `+
+		`ip -br addr | sed 's/@[^ ]*//' | awk '{for (i = 3; i <= NF; i++) print $1, $i}'; ip route; ip -6 route show default; `+
 		`nft -nn list ruleset; sysctl net.ipv4.ip_forward net.ipv6.conf.all.forwarding`))
 }
 
