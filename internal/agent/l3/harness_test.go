@@ -334,3 +334,5 @@ func sortedLines(text string) string {
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")
 }
+
+func cloneLeg(l *sb.RouterLeg) *sb.RouterLeg { return proto.Clone(l).(*sb.RouterLeg) }
