@@ -21,12 +21,7 @@ type ServerStatus struct {
 	Problem  string                 `json:"problem,omitempty"`
 	Counts   map[string]int         `json:"counts"`
 	Hosts    []southbound.HostState `json:"hosts"`
-	// Notes are what the people who run this should know about this version.
-	Notes []string `json:"notes"`
 }
-
-// NotFiltered is said wherever the product shows ports as working.
-const NotFiltered = "ports are not filtered yet: security groups are not enforced by this version"
 
 // operations adds what those who run the server ask: healthz and readyz for everybody, metrics and status for
 // administrators and for loopback.
@@ -97,7 +92,6 @@ func (s *server) status(w http.ResponseWriter, _ *http.Request) {
 		Counts: map[string]int{
 			"networks": state.Networks.Len(snap), "subnets": state.Subnets.Len(snap), "ports": state.Ports.Len(snap),
 		},
-		Notes: []string{NotFiltered},
 	}
 	if err := s.problem(); err != nil {
 		st.Problem = err.Error()

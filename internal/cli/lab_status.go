@@ -79,7 +79,6 @@ func showLabStatus(cmd *cobra.Command, l *lab.Lab, s *lab.Status) {
 		rows = append(rows, table.Row{p.Name, names[p.NetworkID], p.Address(), p.Host, p.Status, p.DeviceOwner, p.ID})
 	}
 	fmt.Fprintf(out, "\n%s\n", plainTable(rows))
-	fmt.Fprintln(out, "\nPorts are not filtered yet: security groups are not enforced by this version.")
 }
 
 // aliveness sums up what the API says of a host's agents.

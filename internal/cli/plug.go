@@ -21,9 +21,7 @@ func newPlugCommand() *cobra.Command {
 		Long: `Put a port into a network namespace: what a hypervisor does for a virtual machine.
 
 The port has to be bound to this host. The namespace is made if there is none. The command ends when the agent has wired
-the port, so that traffic flows. Called again, it repairs what is not as it should be.
-
-Note: ` + plug.NotFiltered + `.`,
+the port, so that traffic flows as far as its security groups allow. Called again, it repairs what is not as it should be.`,
 		Example: "  neutrino plug 2a4f… --netns web --dhcp\n  ip netns exec web ping 10.0.0.1",
 		Args:    cobra.ExactArgs(1),
 	}
@@ -79,7 +77,6 @@ func printPlugged(w io.Writer, r plug.Result) {
 		// What a server calls itself is printed quoted: whoever answers DHCP may be anybody.
 		fmt.Fprintf(w, "      nameservers %v, domain %q, name %q, MTU %d\n", l.DNS, l.Domain, l.Name, l.MTU)
 	}
-	fmt.Fprintln(w, "note:", plug.NotFiltered)
 }
 
 func newUnplugCommand() *cobra.Command {

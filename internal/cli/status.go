@@ -94,9 +94,6 @@ func serverStatus(ctx context.Context, out io.Writer, url, token string) error {
 		})
 	}
 	t.Render()
-	for _, note := range st.Notes {
-		fmt.Fprintln(out, "Note:", note+".")
-	}
 	return nil
 }
 

@@ -30,9 +30,6 @@ const (
 	DefaultTimeout = 10 * time.Second
 )
 
-// NotFiltered is said wherever a port is shown as plugged.
-const NotFiltered = "ports are not filtered yet: security groups are not enforced by this version"
-
 // madeMark is the ifalias of lo in a namespace that Plug has made; Unplug removes only such namespaces.
 const madeMark = "neutrino:plug"
 

@@ -114,6 +114,11 @@ func (t *traffic) packet(what string, from, to, v int, change func(*verdict.Pack
 	}
 	t.setType(p, v)
 	change(p)
+	for _, other := range []netip.Addr{outside[v], virtual[v]} {
+		if p.SourceIP == p.DestinationIP { // it would be its own answer, and who knows which of both
+			p.DestinationIP = other
+		}
+	}
 	f := form{to: slots[to].mac, options: v == 1 && t.chance(6, "options")}
 	return sent{what: what, from: from, to: []int{to}, packet: p, form: f}
 }

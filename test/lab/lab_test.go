@@ -91,7 +91,7 @@ func TestTheTourSucceedsAndLeavesNothing(t *testing.T) {
 	}
 	for _, want := range []string{
 		"openstack network create blue", "DHCPDISCOVER", "DHCPACK", "ACTIVE", "0 % loss", "is answered again",
-		"security groups are not enforced", "this is the internet, and you are 203.0.113.1",
+		"vm2 no longer answers vm1", "vm2 answers again", "this is the internet, and you are 203.0.113.1",
 		"this is vm1, and you are 203.0.113.1\n", "this is web, and you are 203.0.113.1\n", "total",
 	} {
 		if !strings.Contains(out, want) {

@@ -41,22 +41,6 @@ type PortForwarding struct {
 	InternalIP     string `json:"internal_ip_address"`
 }
 
-// SecurityGroup is a set of rules on what may reach a port.
-type SecurityGroup struct {
-	ID   string `json:"id,omitempty"`
-	Name string `json:"name"`
-}
-
-// SecurityGroupRule allows a kind of traffic.
-type SecurityGroupRule struct {
-	ID        string `json:"id,omitempty"`
-	GroupID   string `json:"security_group_id"`
-	Direction string `json:"direction"`
-	Protocol  string `json:"protocol,omitempty"`
-	MinPort   int    `json:"port_range_min,omitempty"`
-	MaxPort   int    `json:"port_range_max,omitempty"`
-}
-
 // CreateRouter makes a router.
 func (c *Client) CreateRouter(ctx context.Context, r Router) (Router, error) {
 	var answer struct{ Router Router }
@@ -109,18 +93,4 @@ func (c *Client) Associate(ctx context.Context, floatingIP, port string) error {
 func (c *Client) CreatePortForwarding(ctx context.Context, floatingIP string, f PortForwarding) error {
 	path := "/floatingips/" + url.PathEscape(floatingIP) + "/port_forwardings"
 	return c.do(ctx, http.MethodPost, path, object{"port_forwarding": f}, nil)
-}
-
-// SecurityGroups lists security groups.
-func (c *Client) SecurityGroups(ctx context.Context, filters map[string]string) ([]SecurityGroup, error) {
-	var answer struct {
-		Groups []SecurityGroup `json:"security_groups"`
-	}
-	err := c.do(ctx, http.MethodGet, "/security-groups"+query(filters), nil, &answer)
-	return answer.Groups, err
-}
-
-// CreateSecurityGroupRule makes a rule. One that is there already is refused with SecurityGroupRuleExists.
-func (c *Client) CreateSecurityGroupRule(ctx context.Context, r SecurityGroupRule) error {
-	return c.do(ctx, http.MethodPost, "/security-group-rules", object{"security_group_rule": r}, nil)
 }

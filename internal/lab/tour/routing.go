@@ -208,15 +208,12 @@ func curlOut(ctx context.Context, t *tour) error {
 // openWeb lets the web in through the security group of the workloads.
 func (t *tour) openWeb(ctx context.Context) error {
 	t.typed("openstack security group rule create --protocol tcp --dst-port %s default", webPort)
-	groups, err := t.demo.SecurityGroups(ctx, map[string]string{"name": "default", "project_id": t.demo.ProjectID()})
+	group, err := t.defaultGroup(ctx)
 	if err != nil {
 		return err
 	}
-	if len(groups) != 1 {
-		return &failure{expected: "one security group default of the project", seen: fmt.Sprint(len(groups))}
-	}
 	err = t.demo.CreateSecurityGroupRule(ctx, cloud.SecurityGroupRule{
-		GroupID: groups[0].ID, Direction: "ingress", Protocol: "tcp", MinPort: 80, MaxPort: 80,
+		GroupID: group.ID, Direction: "ingress", Protocol: "tcp", MinPort: 80, MaxPort: 80,
 	})
 	var refused *cloud.Error
 	if errors.As(err, &refused) && refused.Type == "SecurityGroupRuleExists" {

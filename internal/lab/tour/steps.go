@@ -34,6 +34,7 @@ func steps() []step {
 		{"DHCP", "the four steps of a lease, as the DHCP server has seen them", showLease},
 		{"active", "a port is ACTIVE when its host's agent has wired it, not before", awaitActive},
 		{"ping", "from host to host, through the overlay", pingAcross},
+		{"firewall", "security groups: what no rule allows does not arrive", firewall},
 		{"wires", "what the agent of compute1 has told the kernel: which MAC is where, and who gets broadcasts", showWires},
 		{"healing", "somebody deletes the tunnel device of compute1 by hand", heal},
 	}, routingSteps()...)
@@ -275,7 +276,6 @@ func awaitActive(ctx context.Context, t *tour) error {
 		rows = append(rows, table.Row{p.Name, p.Address(), p.Host, p.Status, p.DeviceOwner})
 	}
 	t.say("%s", render(rows))
-	t.say("note: ports are not filtered yet: security groups are not enforced by this version")
 	return nil
 }
 
