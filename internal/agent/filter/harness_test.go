@@ -221,3 +221,6 @@ func (l *lab) ruleset() string {
 	}
 	return strings.Join(lines, "")
 }
+
+// bridgeInfo is that of an ordinary bridge.
+var bridgeInfo = netlinkx.BridgeInfo{AgeingTime: 30000}

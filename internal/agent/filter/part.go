@@ -131,6 +131,13 @@ func (p *Part) Await(ctx context.Context) error {
 	return p.closed
 }
 
+// Changes is how many objects of the tables the last pass had to make, change or remove.
+func (p *Part) Changes() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.changes
+}
+
 // Reports says that the part tells of the documents that have keys of this kind.
 func (p *Part) Reports(kind string) bool { return kind == "port" }
 
