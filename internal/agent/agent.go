@@ -54,6 +54,8 @@ type Options struct {
 	AvailabilityZone string
 	// Parts do the work.
 	Parts []Part
+	// Contact is told whether the host hears from the server; nil: nobody asks.
+	Contact *Contact
 	// Registry collects the metrics of the agent, and is shown at /metrics. Required.
 	Registry *prometheus.Registry
 	// SocketPath is the local socket; DefaultSocket if empty.
@@ -89,6 +91,9 @@ type Agent struct {
 	partial map[string]*sb.Document
 	// sequence grows with every view. Revisions need not: a restored server may start again at an older one.
 	sequence int64
+	// stream counts the streams to the server; completed says that the view was complete on the newest.
+	stream    int64
+	completed bool
 	// changed is closed and replaced whenever the view or a status changes.
 	changed chan struct{}
 	report  reports
@@ -205,8 +210,11 @@ func (a *Agent) documents() map[string]*sb.Document {
 
 // OnConnect is for the client of the stream: a connection stands, and the server is to be told everything again.
 func (a *Agent) OnConnect() {
+	a.options.Contact.set(0) // until the view is complete
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.stream++
+	a.completed = false
 	a.report.forget()
 	a.tell()
 }
@@ -227,16 +235,35 @@ func (a *Agent) OnBatch(put []*sb.Document, del []string, revision int64, full b
 		delete(next, key)
 	}
 	complete := full || a.view != nil
+	a.completed = a.completed || full
+	var stream int64
+	if a.completed {
+		stream = a.stream
+	}
 	if !complete {
 		a.partial = next
 	}
 	a.mu.Unlock()
 	if complete {
-		a.setView(&View{documents: next, Revision: revision})
+		a.setView(&View{documents: next, Revision: revision, stream: stream})
+		if full {
+			a.options.Contact.set(stream)
+			a.wake()
+		}
 		select {
 		case a.dirty <- struct{}{}:
 		default:
 		}
+	}
+}
+
+// OnDisconnect is for the client of the stream: the connection is lost.
+func (a *Agent) OnDisconnect() { a.options.Contact.set(0) }
+
+// wake has all parts look again.
+func (a *Agent) wake() {
+	for _, r := range a.runners {
+		r.wake()
 	}
 }
 
@@ -247,9 +274,7 @@ func (a *Agent) setView(view *View) {
 	a.view, a.partial = view, nil
 	a.announce()
 	a.mu.Unlock()
-	for _, r := range a.runners {
-		r.wake()
-	}
+	a.wake()
 }
 
 // announce wakes those who wait for a change; the lock is held.

@@ -54,6 +54,8 @@ type View struct {
 	documents map[string]*sb.Document
 	// Revision is that of the newest batch in it.
 	Revision int64
+	// stream is the number of the stream on which it was complete; 0: it was not since the agent began.
+	stream int64
 }
 
 // NewView makes a view of documents.

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -16,6 +17,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/agent/filter"
 	"github.com/neutrino-net/neutrino/internal/agent/l2"
 	"github.com/neutrino-net/neutrino/internal/agent/l3"
+	"github.com/neutrino-net/neutrino/internal/agent/lease"
 	"github.com/neutrino-net/neutrino/internal/lifecycle"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/reconcile"
@@ -62,15 +64,16 @@ func RunAgent(ctx context.Context, opts AgentOptions) error {
 			return fmt.Errorf("starting the filters: %w", err)
 		}
 		defer filters.Close()
+		leases := lease.New(lease.Options{Contact: core.Contact, Metrics: metrics, Logger: opts.Logger})
 		part, err := l2.New(l2.Options{
-			TunnelIP: opts.TunnelIP, BridgeMappings: opts.BridgeMappings, Filters: filters.Await, Metrics: metrics,
-			Logger: opts.Logger,
+			TunnelIP: opts.TunnelIP, BridgeMappings: opts.BridgeMappings, Metrics: metrics, Logger: opts.Logger,
+			Filters: func(ctx context.Context) error { return cmp.Or(filters.Await(ctx), leases.Await(ctx)) },
 		})
 		if err != nil {
 			return fmt.Errorf("starting the l2 role: %w", err)
 		}
 		defer part.Close()
-		core.Parts = append(core.Parts, filters, part)
+		core.Parts = append(core.Parts, filters, leases, part)
 		core.Handlers[filter.ShowPattern] = filters.ShowHandler()
 	}
 	if slices.Contains(opts.Roles, model.RoleDHCP) {
@@ -96,7 +99,7 @@ func RunAgent(ctx context.Context, opts AgentOptions) error {
 	}
 	uplink, err := client.New(client.Options{
 		Server: opts.Server, Token: opts.Token, Host: opts.Host, DataDir: opts.DataDir,
-		Hello: a.Hello, OnConnect: a.OnConnect, OnBatch: a.OnBatch, Logger: opts.Logger,
+		Hello: a.Hello, OnConnect: a.OnConnect, OnDisconnect: a.OnDisconnect, OnBatch: a.OnBatch, Logger: opts.Logger,
 	})
 	if err != nil {
 		return err

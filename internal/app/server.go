@@ -62,6 +62,8 @@ type ServerOptions struct {
 	// LeaseDuration is how long DHCP leases run, in whole seconds; DNSDomain is that of networks without one.
 	LeaseDuration time.Duration
 	DNSDomain     string
+	// RouterMoveAfter is after how long without a word from their host routers move to another; 0: they wait for it.
+	RouterMoveAfter time.Duration
 	// NovaURL is Nova's API, with the version, which is told of the ports of its servers; empty: nobody is told.
 	NovaURL string
 
@@ -222,11 +224,17 @@ func (s *server) makeRules(context.Context) error {
 	s.hosts.agents = agentrules.New(s.hosts)
 	s.networks = network.New(s.types)
 	s.dhcp = dhcp.New(dhcp.Options{Ports: s.hosts.ports, Liveness: s.hosts})
-	s.l3 = l3.New(l3.Options{Ports: s.hosts.ports, Liveness: s.hosts, Started: s.started})
+	if after := s.RouterMoveAfter; after != 0 && after < l3.MinMoveAfter {
+		return fmt.Errorf("--router-move-after %s is neither 0 nor at least %s", after, l3.MinMoveAfter)
+	}
+	s.l3 = l3.New(l3.Options{
+		Ports: s.hosts.ports, Liveness: s.hosts, Started: s.started, MoveAfter: s.RouterMoveAfter,
+	})
 	s.hosts.Server, err = southbound.NewServer(southbound.Options{
 		Store: s.store, Authority: authority, Reporter: s.hosts, Logger: s.Logger, Metrics: s.registry,
 		Compiler: compile.New(compile.Options{
 			LeaseSeconds: uint32(s.LeaseDuration / time.Second), DNSDomain: s.DNSDomain,
+			RouterLease: l3.LeaseFor(s.RouterMoveAfter),
 		}),
 	})
 	return err

@@ -42,6 +42,7 @@ With systemd's socket activation, the sockets named "api" and "identity" are use
 	f.StringVar(&opts.VNIRanges, "vni-ranges", "1:16777215", "the VNIs of networks made without one, as in 1:1000,5000:6000")
 	f.StringSliceVar(&opts.FlatNetworks, "flat-networks", []string{"*"}, "the physical networks that may carry a flat network; *: all")
 	f.StringSliceVar(&opts.VLANRanges, "network-vlan-ranges", nil, "the physical networks that may carry VLANs, and the VLANs of networks made without one, as in physnet1:100:199")
+	f.DurationVar(&opts.RouterMoveAfter, "router-move-after", 0, "after how long without a word from their host routers move to another, at least 90s; 0: never. Then hosts that do not hear from the server stop routing shortly before")
 	f.DurationVar(&opts.LeaseDuration, "dhcp-lease-duration", 24*time.Hour, "how long DHCP leases run")
 	f.StringVar(&opts.DNSDomain, "dns-domain", "openstacklocal", "the domain that DHCP tells workloads of networks without one")
 	f.StringVar(&opts.NovaURL, "nova-url", "", "Nova's API, as in http://nova:8774/v2.1: it is told when ports of its servers are plugged, unplugged, changed and deleted")

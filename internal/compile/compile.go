@@ -20,6 +20,7 @@ import (
 	"hash/fnv"
 	"iter"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -43,6 +44,8 @@ type Options struct {
 	LeaseSeconds uint32
 	// DNSDomain is told to workloads of networks that have no dns_domain; default "openstacklocal".
 	DNSDomain string
+	// RouterLease is the lease on which hosts hold the ports of routers; 0: they need none. See service/l3.
+	RouterLease time.Duration
 }
 
 // Compiler makes documents. It is safe for concurrent use.
@@ -69,6 +72,9 @@ func (c *Compiler) Document(r state.Reader, host, key string) *sb.Document {
 	switch kind {
 	case kindPort:
 		if body := port(r, host, id); body != nil {
+			if routerPort(body.DeviceOwner) {
+				body.LeaseSeconds = unsigned(int(c.opts.RouterLease / time.Second))
+			}
 			d.Body = &sb.Document_Port{Port: body}
 		}
 	case kindSegment:

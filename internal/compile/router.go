@@ -30,6 +30,11 @@ func legs(r state.Reader, router *model.Router) iter.Seq[*model.Port] {
 	}
 }
 
+// routerPort says whether ports of the device owner are those of routers.
+func routerPort(owner string) bool {
+	return model.RouterInterfaceOwner(owner) || owner == model.DeviceOwnerRouterGateway
+}
+
 // gatewayHost is the host that has the gateway of the router; empty: none.
 func gatewayHost(r state.Reader, routerID string) string {
 	router, ok := state.Routers.Get(r, routerID)

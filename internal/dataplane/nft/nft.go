@@ -77,6 +77,15 @@ func (c *Client) List(ctx context.Context, tables ...Table) (string, error) {
 	return all.String(), nil
 }
 
+// Run applies a script in the language of nft, all of it or nothing. Whoever makes it answers for every name in it.
+func (c *Client) Run(ctx context.Context, script string) error {
+	_, err := c.run(ctx, script, "-f", "-")
+	return err
+}
+
+// Ask returns what nft prints for a command that changes nothing.
+func (c *Client) Ask(ctx context.Context, args ...string) (string, error) { return c.run(ctx, "", args...) }
+
 func (c *Client) run(ctx context.Context, input string, args ...string) (string, error) {
 	program := c.Program
 	if program == "" {

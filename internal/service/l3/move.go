@@ -17,9 +17,25 @@ import (
 //   - it has not been heard of for MoveAfter.
 //
 // The last is safe because a host serves routers on a lease then: without a word from the server its own kernel stops
-// the routers' ports before the time is over, whatever became of the agent (see LeaseFor, and package agent/l2).
+// the routers' ports before the time is over, whatever became of the agent (see LeaseFor, and package agent/lease).
 // Without MoveAfter there are no leases: hosts go on without the server for as long as it takes, and a dead host's
 // routers wait for it or for an operator.
+
+// MinMoveAfter is the shortest MoveAfter: a host counts as alive for as long after its last word as it takes the southbound
+// to give it up, and what is left after reserve has to be a lease worth the name.
+const MinMoveAfter = 90 * time.Second
+
+// reserve is how much shorter a lease is than MoveAfter. A host sends a heartbeat every 10 s, and it takes up to 20 s until
+// it knows that its stream is lost and renews its lease no more; the rest is for slow machines.
+const reserve = 45 * time.Second
+
+// LeaseFor is the lease on which hosts are to hold the ports of routers that leave a dead host after the time; 0: none.
+func LeaseFor(moveAfter time.Duration) time.Duration {
+	if moveAfter == 0 {
+		return 0
+	}
+	return moveAfter - reserve
+}
 
 // alive says whether the host is connected; else, since when it is not.
 func (p *Pass) alive(host string) (bool, time.Time) {

@@ -67,6 +67,8 @@ type Options struct {
 	// OnConnect is called when the server has accepted the stream, before the first OnBatch of the stream. Statuses
 	// reported before are forgotten: the agent reports all of them anew.
 	OnConnect func()
+	// OnDisconnect is called when the stream of the last OnConnect is lost.
+	OnDisconnect func()
 	// OnBatch takes a whole batch. When full is set, the view is complete with it.
 	OnBatch func(put []*sb.Document, del []string, revision int64, full bool) // required
 
@@ -94,6 +96,9 @@ func New(opts Options) (*Client, error) {
 	}
 	if opts.OnConnect == nil {
 		opts.OnConnect = func() {}
+	}
+	if opts.OnDisconnect == nil {
+		opts.OnDisconnect = func() {}
 	}
 	return &Client{
 		opts:     opts,
@@ -242,6 +247,7 @@ func (c *Client) session(ctx context.Context) (upSince time.Time, err error) {
 			sending.Go(func() { c.send(ctx, stream) })
 			c.opts.Logger.Info("connected to the server", "server", c.opts.Server)
 			c.opts.OnConnect()
+			defer c.opts.OnDisconnect()
 		}
 		if b := m.GetBatch(); b != nil && in.add(b) {
 			c.opts.OnBatch(in.put, in.del, b.GetRevision(), b.GetFull())
