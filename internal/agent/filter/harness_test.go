@@ -1,6 +1,7 @@
 package filter_test
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -224,3 +225,42 @@ func (l *lab) ruleset() string {
 
 // bridgeInfo is that of an ordinary bridge.
 var bridgeInfo = netlinkx.BridgeInfo{AgeingTime: 30000}
+
+// watch has the part hear of changes, as in an agent.
+func watch(t testing.TB, l *lab) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	heard, done := make(chan struct{}, 1), make(chan error, 1)
+	go func() {
+		done <- l.part.Watch(ctx, func() {
+			select {
+			case heard <- struct{}{}:
+			default:
+			}
+		})
+	}()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	<-heard
+}
+
+// drift is how much of a kind was repaired.
+func (l *lab) drift(kind string) (n float64) {
+	l.t.Helper()
+	families, err := l.registry.Gather()
+	l.Check(err)
+	for _, f := range families {
+		for _, m := range f.GetMetric() {
+			for _, label := range m.GetLabel() {
+				if f.GetName() == "neutrino_drift_repaired_total" && label.GetName() == "kind" && label.GetValue() == kind {
+					n += m.GetCounter().GetValue()
+				}
+			}
+		}
+	}
+	return n
+}

@@ -17,12 +17,14 @@ const linkLocal1, linkLocal3 = "fe80::f816:3eff:fe00:1", "fe80::f816:3eff:fe00:3
 
 func one(frame []byte) [][]byte { return [][]byte{frame} }
 
-// fakes are what a workload may not send, by name; each one is a frame from the liar. The reason is that for which it is
-// dropped.
-var fakes = []struct {
+type fake struct {
 	name, reason string
 	frame        func(mark []byte) [][]byte
-}{
+}
+
+// fakes are what a workload may not send, by name; each one is a frame from the liar. The reason is that for which it is
+// dropped.
+var fakes = []fake{
 	{"MAC", "source-mac", func(m []byte) [][]byte {
 		return one(ether(mac(victim), mac(third), 0x0800, ipv4(ip4(liar), ip4(victim), 17, udp(1, 2, m))))
 	}},
