@@ -2,11 +2,8 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -21,9 +18,6 @@ import (
 
 // dhcpLogInterval is how often --follow asks; dnsmasq writes times in whole seconds.
 const dhcpLogInterval = 500 * time.Millisecond
-
-// maxDHCPLog bounds what is read of the agent's answer, in bytes.
-const maxDHCPLog = 4 << 20
 
 func newDHCPLogCommand() *cobra.Command {
 	var socket string
@@ -40,11 +34,7 @@ It has to be called on a host that serves DHCP to the port's network.`,
 	cmd.Flags().StringVar(&socket, "agent", agent.DefaultSocket, "the agent's socket")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on and show new messages as they come")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		client := &http.Client{Transport: &http.Transport{
-			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-				return (&net.Dialer{}).DialContext(ctx, "unix", socket)
-			},
-		}}
+		client := agentClient(socket)
 		defer client.CloseIdleConnections()
 		log, err := fetchDHCPLog(cmd.Context(), client, args[0])
 		if err != nil {
@@ -61,30 +51,8 @@ It has to be called on a host that serves DHCP to the port's network.`,
 }
 
 func fetchDHCPLog(ctx context.Context, client *http.Client, port string) (log dhcp.Log, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://agent/v1/dhcp-log/"+url.PathEscape(port), nil)
-	if err != nil {
-		return log, err
-	}
-	resp, err := client.Do(req)
-	if err != nil {
-		return log, fmt.Errorf("no agent answers: %w", errors.Unwrap(err))
-	}
-	defer resp.Body.Close()
-	body := io.LimitReader(resp.Body, maxDHCPLog)
-	if resp.StatusCode == http.StatusOK {
-		err = json.NewDecoder(body).Decode(&log)
-		return log, err
-	}
-	var refusal struct {
-		Error string `json:"error"`
-	}
-	if json.NewDecoder(body).Decode(&refusal) != nil || refusal.Error == "" {
-		refusal.Error = "the agent answers " + resp.Status
-		if resp.StatusCode == http.StatusNotFound {
-			refusal.Error = "this host does not serve DHCP"
-		}
-	}
-	return log, errors.New(refusal.Error)
+	err = askAgent(ctx, client, "/v1/dhcp-log/"+url.PathEscape(port), "this host does not serve DHCP", &log)
+	return log, err
 }
 
 func printDHCPLog(w io.Writer, log dhcp.Log) {

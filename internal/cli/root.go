@@ -60,6 +60,7 @@ func newRootCommand() *cobra.Command {
 		newPlugCommand(),
 		newUnplugCommand(),
 		newDHCPLogCommand(),
+		newFilterCommand(),
 		newLabCommand(),
 	)
 	root.AddGroup(&cobra.Group{ID: openstack.Group, Title: "The networking API, with the words of the openstack command:"})
