@@ -1595,7 +1595,10 @@ type Router struct {
 	EnableSnat       bool                   `protobuf:"varint,6,opt,name=enable_snat,json=enableSnat,proto3" json:"enable_snat,omitempty"`
 	ConntrackHelpers []*ConntrackHelper     `protobuf:"bytes,7,rep,name=conntrack_helpers,json=conntrackHelpers,proto3" json:"conntrack_helpers,omitempty"`
 	// ndp_proxied are addresses for which the gateway leg answers neighbour solicitations.
-	NdpProxied    []string `protobuf:"bytes,8,rep,name=ndp_proxied,json=ndpProxied,proto3" json:"ndp_proxied,omitempty"`
+	NdpProxied []string `protobuf:"bytes,8,rep,name=ndp_proxied,json=ndpProxied,proto3" json:"ndp_proxied,omitempty"`
+	// gateway_group: the host forwards only while it is the active one of this group of hosts, and is prepared to until then.
+	// Empty: it always forwards.
+	GatewayGroup  string `protobuf:"bytes,9,opt,name=gateway_group,json=gatewayGroup,proto3" json:"gateway_group,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1684,6 +1687,13 @@ func (x *Router) GetNdpProxied() []string {
 		return x.NdpProxied
 	}
 	return nil
+}
+
+func (x *Router) GetGatewayGroup() string {
+	if x != nil {
+		return x.GatewayGroup
+	}
+	return ""
 }
 
 // RouterLeg is a device of the router in its namespace: qr-… in a network of tenants, qg-… in the external network.
@@ -2666,7 +2676,7 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\tSetMember\x12\x10\n" +
 	"\x03set\x18\x01 \x01(\tR\x03set\x12\x16\n" +
 	"\x06member\x18\x02 \x01(\tR\x06member\x12\x1a\n" +
-	"\bprefixes\x18\x03 \x03(\tR\bprefixes\"\xfc\x02\n" +
+	"\bprefixes\x18\x03 \x03(\tR\bprefixes\"\xa1\x03\n" +
 	"\x06Router\x12\x1b\n" +
 	"\trouter_id\x18\x01 \x01(\tR\brouterId\x12$\n" +
 	"\x0eadmin_state_up\x18\x02 \x01(\bR\fadminStateUp\x125\n" +
@@ -2677,7 +2687,8 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"enableSnat\x12T\n" +
 	"\x11conntrack_helpers\x18\a \x03(\v2'.neutrino.southbound.v1.ConntrackHelperR\x10conntrackHelpers\x12\x1f\n" +
 	"\vndp_proxied\x18\b \x03(\tR\n" +
-	"ndpProxied\"\x89\x02\n" +
+	"ndpProxied\x12#\n" +
+	"\rgateway_group\x18\t \x01(\tR\fgatewayGroup\"\x89\x02\n" +
 	"\tRouterLeg\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1d\n" +
 	"\n" +
