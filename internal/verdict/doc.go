@@ -86,6 +86,11 @@
 //     or on the same network.
 //   - remote_address_group_id: the other end is in a block of the address group.
 //
+// # When the objects change
+//
+// A connection goes on while its first packet would pass if it were sent now. Otherwise it is cut: its packets are
+// decided one by one, like those of no connection, until its first packet would pass again.
+//
 // # Fragments
 //
 // A fragmented datagram is decided as the whole that it makes: no part of it arrives unless the whole may pass, and

@@ -18,7 +18,10 @@ type flow struct {
 	first, last uint16 // the ports, or the identifier of an echo and whether it asks or answers
 }
 
-type progress struct{ answered bool }
+type progress struct {
+	first         *Packet
+	answered, cut bool
+}
 
 // What stands for a port in the flow of an echo.
 const (
@@ -73,16 +76,26 @@ func (f flow) answer() flow {
 func (c *Connections) Established(network string, p *Packet) bool {
 	if p.About != nil {
 		f, ok := flowOf(network, p.About)
-		return ok && (c.flows[f] != nil || c.flows[f.answer()] != nil)
+		return ok && (c.flows[f].alive() || c.flows[f.answer()].alive())
 	}
 	f, ok := flowOf(network, p)
 	if !ok {
 		return false
 	}
 	if began := c.flows[f]; began != nil {
-		return began.answered
+		return began.answered && began.alive()
 	}
-	return c.flows[f.answer()] != nil
+	return c.flows[f.answer()].alive()
+}
+
+func (p *progress) alive() bool { return p != nil && !p.cut }
+
+// Review cuts the connections whose first packet would not be permitted if it were sent now, and takes up those again
+// that were cut and would be.
+func (c *Connections) Review(permitted func(network string, first *Packet) bool) {
+	for f, p := range c.flows {
+		p.cut = !permitted(f.network, p.first)
+	}
 }
 
 // Passed tells that the packet has passed everything that it met on the host.
@@ -99,7 +112,7 @@ func (c *Connections) Passed(network string, p *Packet) {
 		c.flows = map[flow]*progress{}
 	}
 	if c.flows[f] == nil && begins(p) {
-		c.flows[f] = &progress{}
+		c.flows[f] = &progress{first: p}
 	}
 }
 

@@ -63,6 +63,29 @@ func TestAnswersAreEstablished(t *testing.T) {
 	}
 }
 
+func TestAConnectionIsCutWhileItCouldNotBegin(t *testing.T) {
+	var c Connections
+	first := tcp(macWeb, web4, db4, 5432)
+	back := answer(first, macDB)
+	c.Passed("net", first)
+	c.Passed("net", back)
+	failure := packet(macGW, "10.0.0.1", web4, func(p *Packet) { p.Protocol, p.ICMPType, p.About = ProtoICMP, 3, first })
+	for _, permitted := range []bool{false, true} {
+		c.Review(func(network string, p *Packet) bool {
+			if network != "net" || p != first {
+				t.Errorf("asked for %+v on %s", p, network)
+			}
+			return permitted
+		})
+		for _, p := range []*Packet{first, back, failure} {
+			if c.Established("net", p) != permitted {
+				t.Errorf("permitted %v: %+v", permitted, p)
+			}
+			c.Passed("net", p) // by a rule: that begins nothing new
+		}
+	}
+}
+
 func TestWhatBeginsNoConnection(t *testing.T) {
 	for _, tc := range []struct {
 		name  string

@@ -71,16 +71,47 @@ var (
 
 // objects are those of a case that differ from case to case.
 type objects struct {
+	// calm: every address is that of one port at most. Then it is known whose connection a connection is.
+	calm  bool
 	ports []*model.Port // by slot
 	lists []*model.AddressGroup
 	rules []*model.SecurityGroupRule
 }
 
 func randomObjects(t *rapid.T) objects {
-	var o objects
+	o := objects{calm: chance(t, 2, "calm")}
 	for i, s := range slots {
-		o.ports = append(o.ports, randomPort(t, i, s))
+		p := randomPort(t, i, s)
+		if o.calm {
+			p.AllowedAddressPairs = nil
+		}
+		o.ports = append(o.ports, p)
 	}
+	o.drawRules(t)
+	return o
+}
+
+// changed are the objects after a change of what the rules say, and of who has which groups.
+func (o objects) changed(t *rapid.T) objects {
+	c := objects{calm: o.calm}
+	for _, p := range o.ports {
+		p = p.Clone()
+		if chance(t, 4, "other groups") && len(p.SecurityGroupIDs) > 0 {
+			p.SecurityGroupIDs = some(t, groupIDs, 2, "groups")
+		}
+		c.ports = append(c.ports, p)
+	}
+	c.drawRules(t)
+	for i, r := range o.rules {
+		if !chance(t, 3, "other rule") && i < len(c.rules) {
+			c.rules[i] = r.Clone()
+			c.rules[i].ID = fmt.Sprintf("rule-%02d", i)
+		}
+	}
+	return c
+}
+
+func (o *objects) drawRules(t *rapid.T) {
 	for _, id := range addressLists {
 		o.lists = append(o.lists, &model.AddressGroup{Meta: model.Meta{ID: id}, Addresses: randomBlocks(t)})
 	}
@@ -89,7 +120,6 @@ func randomObjects(t *rapid.T) objects {
 			o.rules = append(o.rules, randomRule(t, i))
 		}
 	}
-	return o
 }
 
 // roll draws a number from 0 to n-1, each as often; rapid by itself prefers small ones. A case is made smaller towards 0.

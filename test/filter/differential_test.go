@@ -95,31 +95,60 @@ type differential struct {
 func (d *differential) check(t *rapid.T) {
 	o := randomObjects(t)
 	packets := randomTraffic(t, o.ports)
+	d.host.forget()
+	d.program(t, o)
+	var connections verdict.Connections
+	d.compare(t, o, packets.packets, &connections)
+	if !o.calm {
+		return
+	}
+	// What is allowed changes in the midst of the conversations.
+	o = o.changed(t)
+	more := packets.more()
+	senders := map[*verdict.Packet]sent{}
+	for _, p := range packets.packets {
+		senders[p.packet] = p
+	}
+	d.program(t, o)
+	connections.Review(func(_ string, first *verdict.Packet) bool {
+		p := senders[first]
+		return verdict.Decide(d.store.Read(), o.ports[p.from], o.ports[p.to[0]], first, false).Pass
+	})
+	d.compare(t, o, more, &connections)
+}
+
+// program makes the host filter as the objects say.
+func (d *differential) program(t *rapid.T, o objects) {
 	if _, err := d.store.Update(context.Background(), func(tx *state.Tx) error { o.put(tx); return nil }); err != nil {
 		t.Fatal(err)
 	}
-	snapshot := d.store.Read()
-	d.host.forget()
 	d.revision++
-	documents := slices.Collect(compile.New(compile.Options{}).Documents(snapshot, hostName))
+	documents := slices.Collect(compile.New(compile.Options{}).Documents(d.store.Read(), hostName))
 	if err := d.host.program(agent.NewView(d.revision, documents...)); err != nil {
 		t.Fatal(err)
 	}
 	if d.revision == 1 {
 		d.host.settle()
 	}
+}
+
+// compare sends the packets, and holds where each of them has been seen against where it should have been.
+func (d *differential) compare(t *rapid.T, o objects, packets []sent, connections *verdict.Connections) {
 	seen, err := d.host.run(packets)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var connections verdict.Connections
+	r := d.store.Read()
 	for i, p := range packets {
 		d.packets++
 		network := slots[p.from].network
 		established := connections.Established(network, p.packet)
+		d.reasons[verdict.Egress(r, o.ports[p.from], p.packet, established).Reason]++
 		for _, to := range p.to {
-			v := verdict.Decide(snapshot, o.ports[p.from], o.ports[to], p.packet, established)
-			d.reasons[v.Reason]++
+			v := verdict.Decide(r, o.ports[p.from], o.ports[to], p.packet, established)
+			if v.Direction == model.Ingress {
+				d.reasons[v.Reason]++
+			}
 			pass := v.Pass && !p.form.lost
 			if pass {
 				connections.Passed(network, p.packet)

@@ -50,7 +50,7 @@ type traffic struct {
 	first []sent
 }
 
-func randomTraffic(t *rapid.T, ports []*model.Port) []sent {
+func randomTraffic(t *rapid.T, ports []*model.Port) *traffic {
 	tr := &traffic{T: t, ports: ports, talks: map[string]int{}}
 	kinds := []func(from, to int, v int){
 		tr.tcp, tr.tcp, tr.tcp, tr.udp, tr.udp, tr.echo, tr.echo, tr.other, tr.arp, tr.arp,
@@ -65,8 +65,42 @@ func randomTraffic(t *rapid.T, ports []*model.Port) []sent {
 		tr.talks[slots[from].network]++
 		choose(t, kinds, "kind")(from, to, roll(t, 2, "version"))
 	}
-	return tr.packets
+	return tr
 }
+
+// more are further packets of the conversations, in both directions, between workloads that have used the addresses which
+// are theirs.
+func (t *traffic) more() (packets []sent) {
+	for _, first := range t.first {
+		p, to := first.packet, first.to[0]
+		v := 0
+		if p.SourceIP.Is6() {
+			v = 1
+		}
+		if p.Source != slots[first.from].mac || p.SourceIP != slots[first.from].addresses[v] ||
+			p.DestinationIP != slots[to].addresses[v] || p.Tagged || p.Protocol == protocolVRRP {
+			continue
+		}
+		first.form.lost, first.packet = false, clone(p)
+		back := t.answer(first, func(p *verdict.Packet) {
+			switch p.Protocol {
+			case verdict.ProtoICMP:
+				p.ICMPType = 0
+			case verdict.ProtoICMPv6:
+				p.ICMPType = 129
+			}
+		})
+		if p.Protocol == verdict.ProtoTCP {
+			first.packet.TCPFlags, first.form.seq, first.form.ack = verdict.FlagACK, 1001, 5001
+			back.packet.TCPFlags, back.form.seq, back.form.ack = verdict.FlagACK, 5001, 1001
+		}
+		packets = append(packets, back, first, back)
+	}
+	return packets
+}
+
+// protocolVRRP has no ports: all of it between two addresses is one connection.
+const protocolVRRP = 112
 
 func (t *traffic) chance(of int, what string) bool {
 	return chance(t.T, of, what)
@@ -227,9 +261,9 @@ func (t *traffic) echo(from, to, v int) {
 
 // other is about protocols without ports that we know the answers of.
 func (t *traffic) other(from, to, v int) {
-	protocol := choose(t.T, []uint8{112, 112, 47, verdict.ProtoSCTP, verdict.ProtoICMP}, "protocol")
+	protocol := choose(t.T, []uint8{protocolVRRP, protocolVRRP, 47, verdict.ProtoSCTP, verdict.ProtoICMP}, "protocol")
 	switch protocol {
-	case 112:
+	case protocolVRRP:
 		t.talk(t.packet("VRRP", from, to, v, func(p *verdict.Packet) { p.Protocol = protocol }), func(*verdict.Packet) {})
 	case verdict.ProtoICMP:
 		t.add(t.packet("a timestamp", from, to, 0, func(p *verdict.Packet) {
