@@ -56,7 +56,7 @@ func RunAgent(ctx context.Context, opts AgentOptions) error {
 	core := agent.Options{
 		Host: opts.Host, DataDir: opts.DataDir, Version: opts.Version, Roles: opts.Roles, TunnelIP: opts.TunnelIP,
 		BridgeMappings: opts.BridgeMappings, Registry: registry, SocketPath: opts.Socket, Logger: opts.Logger,
-		AvailabilityZone: opts.AvailabilityZone, Handlers: map[string]http.Handler{},
+		AvailabilityZone: opts.AvailabilityZone, Handlers: map[string]http.Handler{}, Contact: &agent.Contact{},
 	}
 	if slices.Contains(opts.Roles, model.RoleL2) {
 		filters, err := filter.New(filter.Options{Metrics: metrics, Registry: registry, Logger: opts.Logger})
