@@ -39,10 +39,14 @@ type kind struct {
 	create []argument
 	// list are the columns of lists, long those that --long adds, and full all that it shows where it does not only add.
 	list, long, full []column
+	// longWith are options that mean --long, too.
+	longWith []string
 	// show are the columns of single objects that are called otherwise than their attributes, or that have none, and
 	// omit the attributes that are not shown. All other attributes are, under their names.
 	show []column
 	omit []string
+	// objects are the attributes that are shown as {} where they are null, or not for the caller to see.
+	objects []string
 	// computed are the values of columns that are made of an object, by what the column names as its attribute.
 	computed map[string]func(object) any
 	// seldom are the attributes that not every caller sees: lists have no column of them where no object has them.
@@ -53,6 +57,8 @@ type kind struct {
 	optionalArgument *argument
 	// prepare changes what create and set are about to send, after the options have been read.
 	prepare func(*call) error
+	// listed says whether list shows an object that the service has answered; nil: all.
+	listed func(*call, object) bool
 	// complete adds to an object what is shown of it, but is not in it.
 	complete func(*call, object) error
 	actions  []action
@@ -137,7 +143,19 @@ func (k *kind) value(o object, c column) any {
 	if f := k.computed[c.attribute]; f != nil {
 		return f(o)
 	}
-	return o[c.attribute]
+	v := o[c.attribute]
+	if v == nil && slices.Contains(k.objects, c.attribute) {
+		return object{}
+	}
+	if text, ok := v.(string); ok && k.d != nil {
+		// Some numbers are texts in the API, for instance the prefix lengths of subnet pools.
+		if a := k.d.Attribute(c.attribute); a != nil && a.Type == "integer" {
+			if n, err := integer(text); err == nil {
+				return n
+			}
+		}
+	}
+	return v
 }
 
 // rows are the values of objects in columns.

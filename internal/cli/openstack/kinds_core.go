@@ -1,5 +1,11 @@
 package openstack
 
+import (
+	"fmt"
+	"slices"
+	"strconv"
+)
+
 // The kinds of networks, subnets, ports and what belongs to them.
 
 // fixedIPPairs are the keys of --fixed-ip.
@@ -24,11 +30,10 @@ func coreKinds() []*kind {
 		},
 		{
 			words: "ip availability", declared: "network_ip_availability", names: "network_name",
-			options: []option{{name: "ip-version", attribute: "ip_version", verbs: list, values: ipVersions}},
+			options: []option{{name: "ip-version", attribute: "ip_version", verbs: list, values: ipVersions, byDefault: "4"}},
 			list: []column{
 				{"Network ID", "network_id"}, {"Network Name", "network_name"}, {"Total IPs", "total_ips"}, {"Used IPs", "used_ips"},
 			},
-			show: []column{{"id", ""}, {"name", ""}},
 		},
 		{
 			words: "availability zone", declared: "availability_zone",
@@ -92,10 +97,7 @@ func subnetKind() *kind {
 			{name: "dhcp", off: "no-dhcp", attribute: "enable_dhcp"},
 			{name: "gateway", attribute: "gateway_ip", verbs: writes | list | unset, help: "The address of its gateway; none: there is none; auto: the first of its range."},
 			{name: "use-default-subnet-pool", attribute: "use_default_subnetpool", sets: true, verbs: create},
-			{
-				name: "use-prefix-delegation", attribute: "subnetpool_id", sets: "prefix_delegation", verbs: create,
-				help: "Its range is delegated to the router from outside.",
-			},
+			{name: "use-prefix-delegation", attribute: "subnetpool_id", verbs: create, help: "prefix_delegation: its range is given from outside."},
 			{name: "subnet-pool", attribute: "subnetpool_id", find: "subnetpool"},
 			{name: "prefix-length", attribute: "prefixlen", verbs: create},
 			{name: "network-segment", attribute: "segment_id", find: "segment", verbs: writes},
@@ -160,8 +162,9 @@ func portKind() *kind {
 			{name: "numa-policy", attribute: "numa_affinity_policy", verbs: unset},
 			{name: "data-plane-status", attribute: "data_plane_status", verbs: set | unset},
 		},
-		list: []column{{"ID", "id"}, {"Name", "name"}, {"MAC Address", "mac_address"}, {"Fixed IP Addresses", "fixed_ips"}, {"Status", "status"}},
-		long: []column{{"Security Groups", "security_groups"}, {"Device Owner", "device_owner"}, {"Tags", "tags"}},
+		objects: []string{"binding:profile", "binding:vif_details"},
+		list:    []column{{"ID", "id"}, {"Name", "name"}, {"MAC Address", "mac_address"}, {"Fixed IP Addresses", "fixed_ips"}, {"Status", "status"}},
+		long:    []column{{"Security Groups", "security_groups"}, {"Device Owner", "device_owner"}, {"Tags", "tags"}},
 		show: []column{
 			{"binding_host_id", "binding:host_id"}, {"binding_profile", "binding:profile"}, {"binding_vif_details", "binding:vif_details"},
 			{"binding_vif_type", "binding:vif_type"}, {"binding_vnic_type", "binding:vnic_type"}, {"security_group_ids", "security_groups"},
@@ -201,13 +204,69 @@ func segmentKind() *kind {
 func segmentRangeKind() *kind {
 	return &kind{
 		words: "network segment range", declared: "network_segment_range",
-		options: []option{{name: "shared", off: "private", attribute: "shared"}},
+		options: []option{
+			{name: "shared", off: "private", attribute: "shared"},
+			{name: "used", sets: true, verbs: list, help: "Those of which something is used."},
+			{name: "unused", sets: true, verbs: list, help: "Those of which nothing is used."},
+			{name: "available", sets: true, verbs: list, help: "Those of which something is left."},
+			{name: "unavailable", sets: true, verbs: list, help: "Those of which nothing is left."},
+		},
+		computed: map[string]func(object) any{
+			"available": func(o object) any { return ranges(o["available"]) },
+			"used":      usedRanges,
+		},
+		omit: []string{"created_at", "updated_at", "revision_number", "description", "tags"},
+		listed: func(c *call, o object) bool {
+			used, left := !empty(o["used"]), !empty(o["available"])
+			return (used || !c.given("used")) && (!used || !c.given("unused")) &&
+				(left || !c.given("available")) && (!left || !c.given("unavailable"))
+		},
 		list: []column{
 			{"ID", "id"}, {"Name", "name"}, {"Default", "default"}, {"Shared", "shared"}, {"Project ID", "project_id"},
 			{"Network Type", "network_type"}, {"Physical Network", "physical_network"}, {"Minimum ID", "minimum"}, {"Maximum ID", "maximum"},
 		},
-		long: []column{{"Used", "used"}, {"Available", "available"}},
+		long:     []column{{"Used", "used"}, {"Available", "available"}},
+		longWith: []string{"used", "unused", "available", "unavailable"},
 	}
+}
+
+// ranges writes many numbers as ranges: 5000-5100.
+func ranges(v any) any {
+	var numbers []int64
+	items, _ := v.([]any)
+	for _, item := range items {
+		if n, err := strconv.ParseInt(fmt.Sprint(item), 10, 64); err == nil {
+			numbers = append(numbers, n)
+		}
+	}
+	slices.Sort(numbers)
+	out := []any{}
+	for i := 0; i < len(numbers); {
+		j := i
+		for j+1 < len(numbers) && numbers[j+1] == numbers[j]+1 {
+			j++
+		}
+		text := strconv.FormatInt(numbers[i], 10)
+		if j > i {
+			text += "-" + strconv.FormatInt(numbers[j], 10)
+		}
+		out, i = append(out, text), j+1
+	}
+	return out
+}
+
+// usedRanges are the segmentation ids that each project uses.
+func usedRanges(o object) any {
+	byProject := map[string][]any{}
+	used, _ := o["used"].(object)
+	for id, project := range used {
+		byProject[fmt.Sprint(project)] = append(byProject[fmt.Sprint(project)], id)
+	}
+	out := object{}
+	for project, ids := range byProject {
+		out[project] = ranges(ids)
+	}
+	return out
 }
 
 func trunkKind() *kind {
@@ -220,7 +279,7 @@ func trunkKind() *kind {
 		options: []option{
 			{name: "parent-port", attribute: "port_id", find: "port"},
 			{name: "subport", attribute: "sub_ports", pairs: subports, verbs: create | set, add: "add_subports"},
-			{name: "subport", attribute: "sub_ports", pairs: subports[:1], many: true, verbs: unset, remove: "remove_subports"},
+			{name: "subport", attribute: "sub_ports", find: "port", member: "port_id", many: true, verbs: unset, remove: "remove_subports"},
 		},
 		list: []column{{"ID", "id"}, {"Name", "name"}, {"Parent Port", "port_id"}, {"Description", "description"}},
 		long: []column{{"Status", "status"}, {"State", "admin_state_up"}, {"Created At", "created_at"}, {"Updated At", "updated_at"}},

@@ -210,7 +210,7 @@ func floatingIPKind() *kind {
 			{"Router", "router_id"}, {"Status", "status"}, {"Description", "description"}, {"Tags", "tags"}, {"DNS Name", "dns_name"},
 			{"DNS Domain", "dns_domain"},
 		},
-		show: []column{{oldOwner, oldOwner}, {"name", "floating_ip_address"}, {"floating_ip_address", "floating_ip_address"}, {"subnet_id", ""}},
+		show: []column{{"name", "floating_ip_address"}, {"floating_ip_address", "floating_ip_address"}, {"subnet_id", ""}},
 		omit: []string{"port_forwardings"},
 	}
 }

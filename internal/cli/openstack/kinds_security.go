@@ -18,13 +18,19 @@ func securityKinds() []*kind {
 			},
 			show: []column{{"rules", "security_group_rules"}},
 			omit: []string{"shared"},
+			prepare: func(c *call) error {
+				if c.verb == create && c.body["description"] == nil {
+					c.body["description"] = c.body["name"]
+				}
+				return nil
+			},
 		},
 		securityRuleKind(),
 		{
 			words: "address group", declared: "address_group",
 			options: []option{
-				{name: "address", attribute: "addresses", verbs: create},
-				{name: "address", attribute: "addresses", many: true, verbs: set | unset, add: "add_addresses", remove: "remove_addresses"},
+				{name: "address", attribute: "addresses", block: true, verbs: create},
+				{name: "address", attribute: "addresses", block: true, many: true, verbs: set | unset, add: "add_addresses", remove: "remove_addresses"},
 			},
 			list: []column{
 				{"ID", "id"}, {"Name", "name"}, {"Description", "description"}, {"Project", "project_id"}, {"Addresses", "addresses"},
@@ -51,15 +57,21 @@ func securityRuleKind() *kind {
 		},
 		without: []string{"port_range_min", "port_range_max", "normalized_cidr", "belongs_to_default_sg"},
 		list: []column{
-			{"ID", "id"}, {"IP Protocol", "protocol"}, {"Ethertype", "ethertype"}, {"IP Range", "remote_ip_prefix"}, {"Port Range", "port_range"},
+			{"ID", "id"}, {"IP Protocol", "protocol"}, {"Ethertype", "ethertype"}, {"IP Range", "ip_range"}, {"Port Range", "port_range"},
 			{"Direction", "direction"}, {"Remote Security Group", "remote_group_id"}, {"Remote Address Group", "remote_address_group_id"},
 			{"Security Group", "security_group_id"},
 		},
 		show: []column{{"ether_type", "ethertype"}, {"name", ""}},
 		omit: []string{"normalized_cidr", "belongs_to_default_sg"},
 		computed: map[string]func(object) any{
-			"port_range":       portRange,
-			"remote_ip_prefix": remotePrefix,
+			"port_range": portRange,
+			"ip_range":   remotePrefix,
+		},
+		complete: func(c *call, rule object) error {
+			if c.verb == show {
+				rule["remote_ip_prefix"] = remotePrefix(rule)
+			}
+			return nil
 		},
 		prepare: prepareRule,
 	}
@@ -102,9 +114,9 @@ func portRange(rule object) any {
 // everywhere are the prefixes that stand for every address, by the ethertype.
 var everywhere = map[any]string{"IPv4": "0.0.0.0/0", "IPv6": "::/0"}
 
-// remotePrefix is the remote prefix of a rule; one that has none is for every address.
+// remotePrefix is the remote prefix of a rule; that of one that has none is every address, as far as prefixes go.
 func remotePrefix(rule object) any {
-	if rule["remote_ip_prefix"] == nil && rule["remote_group_id"] == nil && rule["remote_address_group_id"] == nil {
+	if rule["remote_ip_prefix"] == nil {
 		if all, ok := everywhere[rule["ethertype"]]; ok {
 			return all
 		}
@@ -176,13 +188,13 @@ func rbacKind() *kind {
 		options: []option{
 			{name: "type", attribute: "object_type", values: types},
 			{attribute: "action", values: []string{"access_as_external", "access_as_shared"}},
-			{name: "target-project", attribute: "target_tenant", find: findProject, verbs: create | set | list},
+			{name: "target-project", attribute: "target_tenant", find: findProject, verbs: create | set | list, optional: true},
 			{name: "target-all-projects", attribute: "target_tenant", sets: "*", verbs: create | set, help: "With all projects."},
 		},
 		without: []string{"object_id"},
 		list:    []column{{"ID", "id"}, {"Object Type", "object_type"}, {"Object ID", "object_id"}},
 		long:    []column{{"Action", "action"}},
-		show:    []column{{"target_project_id", "target_tenant"}, {"name", ""}},
+		show:    []column{{"target_project_id", "target_tenant"}},
 		prepare: func(c *call) error {
 			if c.verb != create {
 				return nil

@@ -16,7 +16,7 @@ func serviceKinds() []*kind {
 			list: []column{
 				{"ID", "id"}, {"Driver", "driver"}, {"Enabled", "enabled"}, {"Metainfo", "metainfo"}, {"Description", "description"},
 			},
-			show: []column{{"meta_info", "metainfo"}, {"project_id", "project_id"}, {"name", ""}},
+			show: []column{{"meta_info", "metainfo"}, {"project_id", "project_id"}},
 		},
 		{
 			words: "network service provider", declared: "service_provider",
@@ -38,6 +38,7 @@ func serviceKinds() []*kind {
 				{"ID", "id"}, {"Excluded", "excluded"}, {"Direction", "direction"}, {"Remote IP Prefix", "remote_ip_prefix"},
 				{"Source IP Prefix", "source_ip_prefix"}, {"Destination IP Prefix", "destination_ip_prefix"},
 			},
+			show: []column{{"is_excluded", "excluded"}, {"project_id", "project_id"}, {"name", ""}},
 			prepare: func(c *call) error {
 				if c.verb == create && c.body["direction"] == nil {
 					c.body["direction"] = "ingress"
@@ -69,7 +70,6 @@ func serviceKinds() []*kind {
 				{"Local IP ID", "local_ip_id"}, {"Local IP Address", "local_ip_address"}, {"Fixed port ID", "fixed_port_id"},
 				{"Fixed IP", "fixed_ip"}, {"Host", "host"},
 			},
-			show: []column{{"id", ""}, {"name", ""}},
 			omit: []string{"local_ip_id"},
 			not:  show,
 		},
@@ -94,7 +94,8 @@ func agentKind() *kind {
 			{"ID", "id"}, {"Agent Type", "agent_type"}, {"Host", "host"}, {"Availability Zone", "availability_zone"}, {"Alive", "alive"},
 			{"State", "admin_state_up"}, {"Binary", "binary"},
 		},
-		show: []column{{"configuration", "configurations"}, {"last_heartbeat_at", "heartbeat_timestamp"}, {"ha_state", ""}},
+		objects: []string{"configurations"},
+		show:    []column{{"configuration", "configurations"}, {"last_heartbeat_at", "heartbeat_timestamp"}, {"ha_state", ""}},
 		actions: []action{
 			servedAction("add", "network", "dhcp"), servedAction("remove", "network", "dhcp"),
 			servedAction("add", "router", "l3"), servedAction("remove", "router", "l3"),
@@ -162,19 +163,20 @@ func flavorKind() *kind {
 }
 
 func logKind() *kind {
+	full := []column{
+		{"ID", "id"}, {"Description", "description"}, {"Enabled", "enabled"}, {"Name", "name"}, {"Target", "target_id"},
+		{"Project", "project_id"}, {"Resource", "resource_id"}, {"Type", "resource_type"}, {"Event", "event"},
+	}
 	return &kind{
 		words: "network log", declared: "log",
 		options: []option{
 			{name: "resource", verbs: create, help: "The object whose packets are logged, of the resource type."},
 			{name: "target", attribute: "target_id", find: "port", verbs: create},
 		},
-		without: []string{"resource_id"},
-		list:    []column{{"ID", "id"}, {"Enabled", "enabled"}, {"Name", "name"}, {"Type", "resource_type"}, {"Summary", "summary"}},
-		full: []column{
-			{"ID", "id"}, {"Description", "description"}, {"Enabled", "enabled"}, {"Name", "name"}, {"Target", "target_id"},
-			{"Project", "project_id"}, {"Resource", "resource_id"}, {"Type", "resource_type"}, {"Event", "event"},
-		},
-		show:     []column{{oldOwner, oldOwner}},
+		without:  []string{"resource_id"},
+		list:     []column{{"ID", "id"}, {"Enabled", "enabled"}, {"Name", "name"}, {"Type", "resource_type"}, {"Summary", "summary"}},
+		full:     full,
+		show:     append([]column{{oldOwner, oldOwner}}, full...),
 		computed: map[string]func(object) any{"summary": logSummary},
 		prepare: func(c *call) error {
 			if c.verb != create || !c.given("resource") {

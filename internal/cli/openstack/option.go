@@ -19,6 +19,10 @@ type option struct {
 	sets any
 	// find is the declaration of the objects of which the value is a name or an id; see also findProject.
 	find string
+	// member is the member of an object that holds the value: {"port_id": …}.
+	member string
+	// block says that the value is an address block; an address stands for the block that has only it.
+	block bool
 	// pairs are the keys of a value like subnet=blue,ip-address=10.0.0.7.
 	pairs []pair
 	// many says that it may be given several times. set adds to what is there, after it or, with first, before it; with
@@ -33,6 +37,8 @@ type option struct {
 	// from is the path of another list, in which {} stands for the value: agents/{}/dhcp-networks. For list only.
 	from   string
 	values []string
+	// byDefault is the value that list asks for when none is given.
+	byDefault string
 	// as are the values that the API has for people's words; nil: they are the same.
 	as   map[string]any
 	help string

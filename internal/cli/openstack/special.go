@@ -28,11 +28,12 @@ func (b *builder) command(words, short string, args cobra.PositionalArgs, v verb
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
 }
 
-// quotaWords are the client's words for the limits, where they are not those of the API in the plural.
-var quotaWords = map[string]string{
-	"floatingip": "floating-ips", "security_group_rule": "secgroup-rules", "security_group": "secgroups",
-	"network": "networks", "subnet": "subnets", "port": "ports", "router": "routers", "rbac_policy": "rbac-policies",
-	"subnetpool": "subnetpools",
+// quotaWords are the client's words for the limits: of options, and of answers.
+var quotaWords = map[string]struct{ option, answer string }{
+	"floatingip": {"floating-ips", "floating_ips"}, "security_group_rule": {"secgroup-rules", "security_group_rules"},
+	"security_group": {"secgroups", "security_groups"}, "network": {"networks", "networks"}, "subnet": {"subnets", "subnets"},
+	"port": {"ports", "ports"}, "router": {"routers", "routers"}, "rbac_policy": {"rbac-policies", "rbac_policies"},
+	"subnetpool": {"subnetpools", "subnet_pools"},
 }
 
 // quotaNames are the limits that the declarations name, in order.
@@ -48,7 +49,7 @@ func quotaNames() []string {
 
 // quotaOption is the option that sets a limit.
 func quotaOption(name string) string {
-	return cmp.Or(quotaWords[name], strings.ReplaceAll(name, "_", "-")+"s")
+	return cmp.Or(quotaWords[name].option, strings.ReplaceAll(name, "_", "-")+"s")
 }
 
 func (b *builder) quota() {
@@ -120,7 +121,7 @@ func showQuota(c *call) error {
 	}
 	shown := object{}
 	for name, limit := range quota {
-		shown[cmp.Or(quotaWords[name], name)] = limit
+		shown[cmp.Or(quotaWords[name].option, name)] = limit
 	}
 	return c.printMap(shown)
 }
@@ -152,7 +153,7 @@ func listQuotas(c *call) error {
 		var rows [][]any
 		for _, name := range slices.Sorted(maps.Keys(details)) {
 			if d, ok := details[name].(object); ok {
-				rows = append(rows, []any{name, d["used"], d["reserved"], d["limit"]})
+				rows = append(rows, []any{cmp.Or(quotaWords[name].answer, name), d["used"], d["reserved"], d["limit"]})
 			}
 		}
 		return c.printer.list(columns, rows)
@@ -178,7 +179,7 @@ func (b *builder) extension() {
 			return err
 		}
 		columns := []column{{"Name", "name"}, {"Alias", "alias"}, {"Description", "description"}}
-		if flagText(c.cmd.Flags(), "long") == "true" {
+		if c.given("long") {
 			columns = append(columns, column{"Updated", "updated"}, column{"Links", "links"})
 		}
 		return c.printer.list(columns, c.kind.rows(answer["extensions"], columns))

@@ -3,6 +3,7 @@ package openstack
 import (
 	"encoding/json"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -174,6 +175,9 @@ func (c *call) readFilter(o *option) error {
 		}
 		return nil
 	case !c.givenOption(o):
+		if o.byDefault != "" {
+			c.query.Set(o.attribute, o.byDefault)
+		}
 		return nil
 	case o.sets != nil:
 		c.query.Set(o.attribute, fmt.Sprint(o.sets))
@@ -244,12 +248,34 @@ func (c *call) single(o *option, text string) (any, error) {
 		return nil, fmt.Errorf("%q is not one of %s", text, strings.Join(o.values, ", "))
 	case o.pairs != nil:
 		return c.readPairs(o.pairs, text)
+	case o.find != "" && o.member != "":
+		id, err := c.find(o.find, text)
+		return object{o.member: id}, err
 	case o.find != "":
 		return c.find(o.find, text)
 	case o.typ == "integer":
 		return integer(text)
+	case o.block:
+		if ip, err := netip.ParseAddr(text); err == nil {
+			return netip.PrefixFrom(ip, ip.BitLen()).String(), nil
+		}
 	}
 	return text, nil
+}
+
+// empty says whether a value is nothing, or has nothing in it.
+func empty(v any) bool {
+	switch v := v.(type) {
+	case nil:
+		return true
+	case string:
+		return v == ""
+	case []any:
+		return len(v) == 0
+	case object:
+		return len(v) == 0
+	}
+	return false
 }
 
 // integer checks that a text is a whole number, of any size.

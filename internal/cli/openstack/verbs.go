@@ -100,13 +100,17 @@ func runCreate(c *call) error {
 			return err
 		}
 	}
+	tags, later := c.values("tag"), true
+	if a := c.kind.d.Attribute("tags"); a != nil && a.Is(schema.Post) && len(tags) > 0 {
+		c.body["tags"], later = tags, false
+	}
 	var answer map[string]object
 	path := c.kind.collection(parent)
 	if err := c.api.do(c.ctx, http.MethodPost, path, nil, object{c.kind.d.Name: c.body}, &answer); err != nil {
 		return err
 	}
 	made := answer[c.kind.d.Name]
-	if tags := c.values("tag"); c.kind.d.Tagged && len(tags) > 0 {
+	if later && len(tags) > 0 {
 		if err := c.putTags(path+"/"+c.kind.id(made), tags); err != nil {
 			return err
 		}
@@ -144,7 +148,7 @@ func runList(c *call) error {
 		return err
 	}
 	columns := slices.Clone(c.kind.list)
-	if flagText(c.cmd.Flags(), "long") == "true" {
+	if c.given("long") || slices.ContainsFunc(c.kind.longWith, c.given) {
 		columns = append(columns, c.kind.long...)
 		if c.kind.full != nil {
 			columns = c.kind.full
@@ -157,11 +161,16 @@ func runList(c *call) error {
 	path := c.from
 	if path == "" {
 		path = c.kind.collection(parent)
-		c.ask(columns)
+		if c.kind.listed == nil {
+			c.ask(columns)
+		}
 	}
 	var objects []object
 	if err := c.api.list(c.ctx, c.kind.d, path, c.query, &objects); err != nil {
 		return err
+	}
+	if c.kind.listed != nil {
+		objects = slices.DeleteFunc(objects, func(o object) bool { return !c.kind.listed(c, o) })
 	}
 	columns = slices.DeleteFunc(columns, func(col column) bool {
 		return slices.Contains(c.kind.seldom, col.attribute) &&
