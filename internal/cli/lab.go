@@ -20,10 +20,11 @@ type labFlags struct{ name, dir string }
 func newLabCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lab",
-		Short: "A cloud of four hosts on this machine",
-		Long: `A cloud of four hosts on this machine, each a set of kernel namespaces: control runs the server, network,
-compute1 and compute2 run agents. A fifth one, internet, lies outside behind their physical network. The API answers on
-the machine's own loopback, so that the openstack command works from outside. Everything it makes is removed by "neutrino lab down", whatever happened in between.`,
+		Short: "A cloud of five hosts on this machine",
+		Long: `A cloud of five hosts on this machine, each a set of kernel namespaces: control runs the server, network, network2,
+compute1 and compute2 run agents. A further one, internet, lies outside behind their physical network. The API answers on
+the machine's own loopback, so that the openstack command works from outside. Everything it makes is removed by
+"neutrino lab down", whatever happened in between.`,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			return needRoot("neutrino lab makes network and mount namespaces, and")
 		},

@@ -13,7 +13,7 @@
 // # What a host is
 //
 // A host has a network, a mount and a UTS namespace of its own. Its mounts are private, its /run is an empty tmpfs and
-// its /sys shows its own devices; everything else is the machine's. So the programs of four hosts keep their sockets,
+// its /sys shows its own devices; everything else is the machine's. So the programs of several hosts keep their sockets,
 // their named network namespaces and their bridges apart, and `ip netns list` on compute1 shows what compute1 has.
 //
 // No process is needed to keep a host alive: its namespaces are pinned by bind mounts below /run/neutrino/lab/NAME/ns.

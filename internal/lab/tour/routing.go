@@ -30,6 +30,7 @@ type routing struct {
 	// far is a workload on the second network.
 	far      *workload
 	router   cloud.Router
+	host     string // that serves the router
 	external cloud.Network
 }
 
@@ -85,8 +86,11 @@ func createRouter(ctx context.Context, t *tour) error {
 		return err
 	}
 	t.say("%s (%s) answers %s (%s) %s after the commands", to.name, to.port.Address(), from.name, from.port.Address(), took)
-	t.say("the networks meet in the namespace qrouter-%s of the host network", t.routing.router.ID)
-	return t.showLegs(ctx)
+	if err := t.showLegs(ctx); err != nil {
+		return err
+	}
+	t.say("the networks meet in the namespace qrouter-%s of the host %s", t.routing.router.ID, t.routing.host)
+	return nil
 }
 
 // firstPing pings until there is an answer, and says how long that took.
@@ -142,6 +146,7 @@ func (t *tour) showLegs(ctx context.Context) error {
 	}
 	rows := []table.Row{{"OWNER", "ADDRESS", "HOST", "STATUS"}}
 	for _, p := range ports {
+		t.routing.host = p.Host
 		rows = append(rows, table.Row{p.DeviceOwner, p.Address(), p.Host, p.Status})
 	}
 	t.say("%s", render(rows))
@@ -259,7 +264,7 @@ func floatIn(ctx context.Context, t *tour) error {
 
 // awaitFloating waits until the host of its router has said that it translates the address.
 func (t *tour) awaitFloating(ctx context.Context, id string) error {
-	return eventually(ctx, "network", "the floating IP to be ACTIVE", func(ctx context.Context) error {
+	return eventually(ctx, t.routing.host, "the floating IP to be ACTIVE", func(ctx context.Context) error {
 		f, err := t.demo.FloatingIP(ctx, id)
 		if err == nil && f.Status != "ACTIVE" {
 			err = fmt.Errorf("%s: %s", f.Status, f.StatusReason)

@@ -74,7 +74,8 @@ func (t *tour) serveWeb(s spot, name string) (stop func(), err error) {
 
 // fetch gets a page from there.
 func (t *tour) fetch(ctx context.Context, s spot, address string) (page string, err error) {
-	client := &http.Client{Timeout: time.Second, Transport: &http.Transport{
+	// An attempt is short: one that is made before the way is open waits for nothing.
+	client := &http.Client{Timeout: 250 * time.Millisecond, Transport: &http.Transport{
 		DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, network, address string) (conn net.Conn, err error) {
 			err = s.do(t.lab, func() (err error) {
