@@ -37,6 +37,8 @@ type Options struct {
 	Binary string
 	// APIPort and IdentityPort are the ports of the machine's loopback that are tried first; the usual ones when 0.
 	APIPort, IdentityPort int
+	// ServerArgs are further arguments of the server, which has to be given them whenever it may be started again.
+	ServerArgs []string
 	// Progress is told, in one line each, what is being done; nil tells nobody.
 	Progress func(line string)
 }
@@ -46,12 +48,14 @@ type Options struct {
 type Lab struct {
 	name, dir, run, binary string
 	apiPort, identityPort  int
+	serverArgs             []string
 	progress               func(string)
 }
 
 // New returns the lab of that name without touching anything.
 func New(o Options) (*Lab, error) {
 	l := &Lab{name: o.Name, dir: o.Dir, run: o.RunDir, binary: o.Binary, progress: o.Progress}
+	l.serverArgs = o.ServerArgs
 	l.apiPort, l.identityPort = cmp.Or(o.APIPort, apiPort), cmp.Or(o.IdentityPort, identityPort)
 	for _, d := range []struct {
 		to    *string

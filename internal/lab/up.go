@@ -189,10 +189,10 @@ func (l *Lab) startServer(ctx context.Context, record *Record, spec Spec) error 
 	d := daemon{
 		name: serverName,
 		log:  filepath.Join(record.HostDir(spec.Name), "server.log"),
-		argv: []string{
+		argv: append([]string{
 			l.binary, "server", "--data", record.HostDir(spec.Name), "--api", record.API, "--identity", record.Identity,
 			"--southbound", southbound(spec),
-		},
+		}, l.serverArgs...),
 	}
 	for _, s := range []struct {
 		name     string

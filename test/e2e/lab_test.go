@@ -38,8 +38,8 @@ type world struct {
 	client *api.Client
 }
 
-// start makes a lab, which is removed when the test ends.
-func start(t testing.TB) *world {
+// start makes a lab, which is removed when the test ends. Its server gets the arguments.
+func start(t testing.TB, serverArgs ...string) *world {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("a lab needs root")
@@ -48,7 +48,7 @@ func start(t testing.TB) *world {
 	l, err := lab.New(lab.Options{
 		Name: fmt.Sprintf("t%d", os.Getpid()), Dir: filepath.Join(dir, "var"), RunDir: filepath.Join(dir, "run"), Binary: cloud.Binary(t),
 		// A server that is killed and started again needs its ports back; those of other tests' labs are elsewhere.
-		APIPort: 29696, IdentityPort: 25000,
+		APIPort: 29696, IdentityPort: 25000, ServerArgs: serverArgs,
 	})
 	if err != nil {
 		t.Fatal(err)

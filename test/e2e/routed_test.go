@@ -41,9 +41,9 @@ const (
 type object = map[string]any
 
 // startRouted makes the networks and the router.
-func startRouted(t *testing.T) *routed {
+func startRouted(t *testing.T, serverArgs ...string) *routed {
 	t.Helper()
-	r := &routed{world: start(t)}
+	r := &routed{world: start(t, serverArgs...)}
 	r.s = cloud.Login(t, r.record.CloudsFile(), "admin", "http://"+r.record.API+"/v2.0")
 	r.run(internet, "ip", "address", "add", outside6+"/64", "dev", "eth0", "nodad")
 	r.public = r.make("networks", object{
