@@ -46,7 +46,7 @@ soak: ## the long runs: kills at random moments, a minute without the server, fu
 	@tools/require test
 	@$(MAKE) --no-print-directory build
 	NEUTRINO_BIN=$(CURDIR)/bin/neutrino NEUTRINO_SOAK=1 NEUTRINO_KILL_ROUNDS=$${NEUTRINO_KILL_ROUNDS:-500} \
-		$(GO) test -p 1 -timeout 6h -count 1 -v -run 'Kill|HostsGoOn|KernelDecides' ./internal/lab/ ./test/...
+		$(GO) test -p 1 -timeout 6h -count 1 -v -run 'Kill|HostsGoOn|KernelDecides|LeavesADead' ./internal/lab/ ./test/...
 	$(GO) test -run '^$$' -fuzz FuzzRequest -fuzztime $${NEUTRINO_FUZZ_TIME:-30m} ./internal/rest
 	$(GO) test -run '^$$' -fuzz FuzzEverything -fuzztime $${NEUTRINO_FUZZ_TIME:-60m} ./internal/app
 	$(GO) test -run '^$$' -fuzz Fuzz -fuzztime $${NEUTRINO_FUZZ_TIME:-30m} ./internal/policy
