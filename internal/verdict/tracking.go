@@ -72,11 +72,11 @@ func (f flow) answer() flow {
 }
 
 // Established says whether the packet belongs to a connection that has passed before, in the direction of its answers
-// or after an answer; or is an error about one.
+// or after an answer; or is an error about one, to who has sent the packet that it quotes.
 func (c *Connections) Established(network string, p *Packet) bool {
 	if p.About != nil {
 		f, ok := flowOf(network, p.About)
-		return ok && (c.flows[f].alive() || c.flows[f.answer()].alive())
+		return ok && p.DestinationIP == p.About.SourceIP && (c.flows[f].alive() || c.flows[f.answer()].alive())
 	}
 	f, ok := flowOf(network, p)
 	if !ok {

@@ -55,6 +55,10 @@ func TestAnswersAreEstablished(t *testing.T) {
 			if !c.Established("net", failure) || c.Established("other", failure) {
 				t.Error("an error about it, on its network and on another")
 			}
+			failure.DestinationIP = ip(virtual)
+			if c.Established("net", failure) {
+				t.Error("an error about it, to somebody else")
+			}
 			c.Passed("net", back)
 			if !c.Established("net", tc.first) {
 				t.Error("the first packet again, answered")
