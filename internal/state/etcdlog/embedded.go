@@ -97,6 +97,9 @@ func (e *Embedded) start(ctx context.Context) error {
 		etcd *embed.Etcd
 		err  error
 	}
+	if err := e.beginFirstStart(); err != nil {
+		return err
+	}
 	started := make(chan result, 1)
 	go func() {
 		etcd, err := embed.StartEtcd(e.config())
@@ -120,8 +123,55 @@ func (e *Embedded) start(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("waiting until it is ready: %w", ctx.Err())
 	}
+	if err := e.endFirstStart(); err != nil {
+		return err
+	}
 	e.client = v3client.New(e.etcd.Server)
 	return e.protectSocket()
+}
+
+// An etcd that is killed in its first moments leaves a log without members, with which it waits forever for its own
+// election. So the first start leaves a mark until it is over: nothing can have been written before, and the next start
+// begins again. A directory without the mark, one that was restored for instance, is never emptied.
+func (e *Embedded) firstStart() string { return filepath.Join(e.opts.Dir, "first-start") }
+
+func (e *Embedded) beginFirstStart() error {
+	member := filepath.Join(e.opts.Dir, "member")
+	switch _, err := os.Stat(e.firstStart()); {
+	case err == nil:
+		if err := os.RemoveAll(member); err != nil {
+			return fmt.Errorf("removing what a first start has left that was cut short: %w", err)
+		}
+		return nil
+	case !errors.Is(err, os.ErrNotExist):
+		return err
+	}
+	if _, err := os.Stat(member); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return e.changeMark(os.WriteFile(e.firstStart(), nil, 0o600))
+}
+
+func (e *Embedded) endFirstStart() error {
+	err := os.Remove(e.firstStart())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return e.changeMark(err)
+}
+
+// changeMark makes what was done to the mark durable before anything else happens.
+func (e *Embedded) changeMark(err error) error {
+	if err == nil {
+		var dir *os.File
+		if dir, err = os.Open(e.opts.Dir); err == nil {
+			err = errors.Join(dir.Sync(), dir.Close())
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("marking the first start: %w", err)
+	}
+	return nil
 }
 
 // protectSocket leaves the socket to the owner. Until then the mode of the directory has done so.
