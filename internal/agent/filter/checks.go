@@ -107,10 +107,10 @@ func screenChains() map[string][]rs.Rule {
 
 // alwaysChains are what needs no rule of a group.
 func alwaysChains() map[string][]rs.Rule {
-	arrive, accept := rs.Then(rs.Goto("arrive")), rs.Then(rs.Accept)
-	icmp6 := func(label string, then rs.Expr, types ...byte) (rules []rs.Rule) {
+	accept := rs.Then(rs.Accept)
+	icmp6 := func(label string, types ...byte) (rules []rs.Rule) {
 		for _, n := range types {
-			rules = append(rules, rs.NewRule(label, isIPv6, icmpType(n), then))
+			rules = append(rules, rs.NewRule(label, isIPv6, icmpType(n), accept))
 		}
 		return rules
 	}
@@ -118,10 +118,10 @@ func alwaysChains() map[string][]rs.Rule {
 	linkLocal := join(rs.Read(first, rs.Network, 24, 8), rs.Equal(first, 0xfe, 0x80, 0, 0, 0, 0, 0, 0))
 	return map[string][]rs.Rule{
 		"egress-udp": {
-			rs.NewRule("9: DHCP client", isIPv4, ports(68, 67), arrive),
-			rs.NewRule("9: DHCPv6 client", isIPv6, ports(546, 547), arrive),
+			rs.NewRule("9: DHCP client", isIPv4, ports(68, 67), accept),
+			rs.NewRule("9: DHCPv6 client", isIPv6, ports(546, 547), accept),
 		},
-		"egress-icmp6": icmp6("9: neighbour discovery", arrive, 135, 136, 130, 131, 132, 133, 143),
+		"egress-icmp6": icmp6("9: neighbour discovery", 135, 136, 130, 131, 132, 133, 143),
 		"ingress-udp": {
 			rs.NewRule("2: DHCP", isIPv4, ports(67, 68), broadcast, accept),
 			rs.NewRule("2: DHCP", isIPv4, ports(67, 68), outKey, rs.Read(keyIP, rs.Network, 16, 4), rs.In(setOwn4, first), accept),
@@ -129,7 +129,7 @@ func alwaysChains() map[string][]rs.Rule {
 			rs.NewRule("2: DHCPv6", isIPv6, ports(547, 546), outKey, rs.Read(keyIP, rs.Network, 24, 16), rs.In(setOwn6, first),
 				accept),
 		},
-		"ingress-icmp6": append(icmp6("2: neighbour discovery", accept, 135, 136, 130),
+		"ingress-icmp6": append(icmp6("2: neighbour discovery", 135, 136, 130),
 			rs.NewRule("2: router advertisement", isIPv6, icmpType(134), outKey, rs.In(setHas6, first), accept)),
 		"ingress-frame": {
 			rs.NewRule("1: VLAN tag", frameIs(0x81, 0x00), dropIn("vlan-tag")),

@@ -38,8 +38,7 @@ func memberSets(set string, v6 bool) (single, blocks string) {
 	return name, name + "-blocks"
 }
 
-// chain makes the rules of one direction. Each one only lets pass, so their order does not matter. What may leave goes on
-// to the receiver's rules.
+// chain makes the rules of one direction. Each one only lets pass, so their order does not matter.
 func (g *group) chain(egress bool) rs.Chain {
 	c := rs.Chain{AnyOrder: true}
 	for _, r := range g.rules {
@@ -52,12 +51,8 @@ func (g *group) chain(egress bool) rs.Chain {
 
 func (r rule) compile() []rs.Rule {
 	match := r.match()
-	then := rs.Then(rs.Accept)
-	if r.egress {
-		then = rs.Then(rs.Goto("arrive"))
-	}
 	make := func(remote rs.Expr, from string) rs.Rule {
-		return rs.NewRule(strings.TrimSpace(r.label()+from), match, remote, rs.Count(), then)
+		return rs.NewRule(strings.TrimSpace(r.label()+from), match, remote, rs.Count(), rs.Then(rs.Accept))
 	}
 	if r.set == "" {
 		return []rs.Rule{make(r.inBlock(), "")}

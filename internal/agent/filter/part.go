@@ -6,8 +6,8 @@
 //	prerouting   who sends it? Source MAC, address, ARP: the identities of the device, in sets     (priority -300)
 //	             connections are tracked by the kernel, fragments put together                     (-200)
 //	screening    what is said inside: DHCP, neighbour discovery                                    (10)
-//	forward      may the sender send it? device → chain of its ports' groups → chain of each group (10)
-//	arrive       may the receiver get it? likewise; packets of connections pass
+//	leave        may the sender send it? device → chain of its port's groups → chain of each group (10)
+//	arrive       may the receiver get it? likewise; packets of connections pass                    (20)
 //	postrouting  the mark of a connection is taken off
 //
 // Read documents.go for what the server says, then state.go: it turns each document that changes into changes of sets and

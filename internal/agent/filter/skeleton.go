@@ -19,8 +19,9 @@ const connected = 1 << 24
 
 // Sets and maps of the filter table. A key always begins with the device of the port.
 const (
-	setSenders   = "senders"    // what a device sends: where it is looked at
 	setFiltered  = "filtered"   // devices of filtered ports
+	setTrusted   = "trusted"    // devices of ports that send and get everything
+	setClosed    = "closed"     // devices of ports whose documents cannot be understood
 	setEgress    = "egress"     // the rules of what a device sends
 	setEgressAny = "egress-any" // the same of those whose groups are stateless: connections mean nothing to them
 	setReceivers = "receivers"  // the rules of what a device gets
@@ -44,8 +45,8 @@ func filterSets() map[string]rs.Set {
 	}
 	verdicts := rs.Set{Key: []rs.Field{rs.DeviceName}, Holds: rs.Verdicts}
 	all := map[string]rs.Set{
-		setSenders: verdicts, setEgress: verdicts, setEgressAny: verdicts, setReceivers: verdicts,
-		setFiltered: of(rs.DeviceName), setHas6: of(rs.DeviceName),
+		setEgress: verdicts, setEgressAny: verdicts, setReceivers: verdicts,
+		setFiltered: of(rs.DeviceName), setTrusted: of(rs.DeviceName), setClosed: of(rs.DeviceName), setHas6: of(rs.DeviceName),
 		setMACs: of(rs.DeviceName, rs.MAC), setTwins: of(rs.DeviceName, rs.MAC, rs.MAC),
 		setIDs4: of(rs.DeviceName, rs.MAC, rs.IPv4), setIDs6: of(rs.DeviceName, rs.MAC, rs.IPv6),
 		setBlocks4: blocks(rs.IPv4), setBlocks6: blocks(rs.IPv6),
@@ -155,7 +156,10 @@ func named(key rs.Expr) rs.Expr {
 	return join(key, rs.And(first, mask), rs.Equal(first, value...))
 }
 
-// The chains that are always there. Frames of bridges that are none of ours pass through the base chains without finding
+// The chains that are always there. The kernel goes through everything that a chain leads to whenever a rule is added, as
+// often as ways lead there: so what a sender may send and what a receiver may get are looked at by base chains of their
+// own, and not one from within the other.
+// Frames of bridges that are none of ours pass through the base chains without finding
 // their devices, and are accepted.
 func filterChains(f form) map[string]rs.Chain {
 	all := dropChains()
@@ -164,7 +168,9 @@ func filterChains(f form) map[string]rs.Chain {
 	}
 	// Before connections are tracked: a frame that lies about its sender is not even remembered.
 	all["prerouting"] = base(rs.Prerouting, -300,
-		rs.NewRule("by device", inKey, rs.Go(setSenders, first)),
+		rs.NewRule("filtered ports", inKey, rs.In(setFiltered, first), rs.Then(rs.Goto("sender"))),
+		rs.NewRule("ports that are not filtered", inKey, rs.In(setTrusted, first), rs.Then(rs.Accept)),
+		rs.NewRule("ports that are closed", inKey, rs.In(setClosed, first), dropOut("unknown-device")),
 		rs.NewRule("a port that is not known", named(inKey), dropOut("unknown-device")),
 	)
 	// When the parts of a datagram have been put together.
@@ -173,19 +179,19 @@ func filterChains(f form) map[string]rs.Chain {
 		rs.NewRule("TCP needs no screening", isProtocol(protocolTCP), rs.Then(rs.Accept)),
 		rs.NewRule("what filtered ports send", inKey, rs.In(setFiltered, first), rs.Then(rs.Goto("screen"))),
 	)
-	all["forward"] = base(rs.Forward, 10,
-		rs.NewRule("ARP", join(rs.Load(first, rs.EtherType), rs.Equal(first, 0x08, 0x06)), rs.Then(rs.Goto("arrive"))),
+	all["leave"] = base(rs.Forward, 10,
 		rs.NewRule("of a connection", hasMark, rs.Then(rs.Goto("connected"))),
-		rs.NewRule("may it leave", inKey, rs.Go(setEgress, first)),
-		rs.NewRule("may it arrive", rs.Then(rs.Goto("arrive"))),
+		rs.NewRule("ARP", rs.Load(first, rs.EtherType), rs.Equal(first, 0x08, 0x06), rs.Then(rs.Accept)),
+		rs.NewRule("by device", inKey, rs.Go(setEgress, first)),
+	)
+	all["arrive"] = base(rs.Forward, 20,
+		rs.NewRule("by device", outKey, rs.Go(setReceivers, first)),
+		rs.NewRule("ports that are not filtered", outKey, rs.In(setTrusted, first), rs.Then(rs.Accept)),
+		rs.NewRule("ports that are closed", outKey, rs.In(setClosed, first), dropIn("unknown-device")),
+		rs.NewRule("a port that is not known", named(outKey), dropIn("unknown-device")),
 	)
 	// The mark is for the way through the bridge only.
 	all["postrouting"] = base(rs.Postrouting, 0, rs.NewRule("take the mark off", hasMark, setMark(0)))
-	all["arrive"] = rs.Chain{Rules: []rs.Rule{
-		rs.NewRule("by device", outKey, rs.Go(setReceivers, first)),
-		rs.NewRule("a port that is not known", named(outKey), dropIn("unknown-device")),
-		rs.NewRule("out of the host", rs.Then(rs.Accept)),
-	}}
 	for name, rules := range senderChains() {
 		all[name] = rs.Chain{Rules: rules}
 	}

@@ -93,7 +93,7 @@ func (s *state) wantConnected() {
 	if s.anyState > 0 {
 		rules = append(rules, rs.NewRule("stateless groups", inKey, rs.Go(setEgressAny, first)))
 	}
-	s.filter.WantChain("connected", rs.Chain{Rules: append(rules, rs.NewRule("may it arrive", rs.Then(rs.Goto("arrive"))))})
+	s.filter.WantChain("connected", rs.Chain{Rules: append(rules, rs.NewRule("it may leave", rs.Then(rs.Accept)))})
 }
 
 // put takes a document that is new or has changed.
@@ -386,15 +386,12 @@ func (p *wiredPort) wantedElements(f form) map[element]rs.Value {
 	to := func(set string, v rs.Verdict) { put(set, rs.Value{Verdict: v}) }
 	switch {
 	case p.err != nil:
-		to(setSenders, rs.Goto(reason{"unknown-device", true}.chain()))
-		to(setReceivers, rs.Goto(reason{"unknown-device", false}.chain()))
+		put(setClosed, rs.Value{})
 		return all
 	case !p.filtered:
-		to(setSenders, rs.Accept)
-		to(setReceivers, rs.Accept)
+		put(setTrusted, rs.Value{})
 		return all
 	}
-	to(setSenders, rs.Goto("sender"))
 	to(setEgress, rs.Jump(p.chains[0]))
 	to(setReceivers, rs.Jump(p.chains[1]))
 	if !p.stateful {
