@@ -4,7 +4,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: build lab test conformance bench soak lint fmt proto clean help
+.PHONY: build lab test conformance bench soak lint fmt proto docs clean help
 
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
@@ -63,6 +63,9 @@ proto: ## generate the Go code of the southbound contract
 	GOBIN=$(CURDIR)/.cache/bin $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
 	PATH=$(CURDIR)/.cache/bin:$$PATH protoc --go_out=. --go_opt=paths=source_relative \
 		--go-grpc_out=. --go-grpc_opt=paths=source_relative proto/southbound/v1/southbound.proto
+
+docs: ## write the generated pages below docs anew
+	$(GO) test -count 1 -run TestPageIsUpToDate ./internal/parity -update
 
 clean: ## remove what was built
 	rm -rf bin .cache

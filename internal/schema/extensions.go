@@ -14,6 +14,7 @@ var Extensions = []ExtensionInfo{
 	{Alias: "address-group", Name: "Address group", Description: "Sets of address blocks that security group rules refer to."},
 	{Alias: "address-scope", Name: "Address scope", Description: "Sets of subnet pools among which no address is used twice."},
 	{Alias: "agent", Name: "agent", Description: "The agents of the hosts, and whether they are alive."},
+	{Alias: "agent-resources-synced", Name: "Agent's Resource View Synced to Placement", Description: "Shows whether what an agent has was told to the placement service."},
 	{Alias: "allowed-address-pairs", Name: "Allowed Address Pairs", Description: "Ports may use addresses besides their own."},
 	{Alias: "auto-allocated-topology", Name: "Auto Allocated Topology Services", Description: "Makes a project its first network."},
 	{Alias: "availability_zone", Name: "Availability Zone", Description: "The zones in which there are agents."},
