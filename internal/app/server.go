@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -185,6 +186,7 @@ func (s *server) openState(ctx context.Context) error {
 		return err
 	}
 	s.stack.Push("state", s.store.Close)
+	debug.FreeOSMemory() // loading a large state leaves as much garbage as state
 	s.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "neutrino_commit_waiting", Help: "Requests that wait to be committed.",
 	}, func() float64 { return float64(s.store.Waiting()) }))

@@ -58,7 +58,7 @@ With systemd's socket activation, the sockets named "api" and "identity" are use
 		}
 		opts.Logger, opts.Version = logger, version
 		opts.Ready = func(line string) { fmt.Fprintln(cmd.OutOrStdout(), line) }
-		limitMemory(50)
+		limitMemory(40)
 		return app.RunServer(cmd.Context(), opts)
 	}
 	return cmd
