@@ -30,7 +30,7 @@ func (e exitError) Error() string { return fmt.Sprintf("exit status %d", int(e))
 func Main(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	root := newRootCommand()
+	root := newRootCommand(args)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
 	var exit exitError
@@ -44,7 +44,7 @@ func Main(args []string) int {
 	return 1
 }
 
-func newRootCommand() *cobra.Command {
+func newRootCommand(args []string) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "neutrino",
 		Short:         "OpenStack networking in one program",
@@ -64,7 +64,7 @@ func newRootCommand() *cobra.Command {
 		newLabCommand(),
 	)
 	root.AddGroup(&cobra.Group{ID: openstack.Group, Title: "The networking API, with the words of the openstack command:"})
-	root.AddCommand(openstack.Commands()...)
+	root.AddCommand(openstack.Commands(args...)...)
 	return root
 }
 

@@ -32,11 +32,24 @@ type call struct {
 	from   string     // the path that list asks instead of the collection's
 }
 
-// Commands are the commands of the networking API, by their first words: network, subnet, port, …
-func Commands() []*cobra.Command {
-	b := &builder{registry: newRegistry(), words: map[string]*cobra.Command{}}
+// Commands are the commands of the networking API, by their first words: network, subnet, port, … Where args are those of
+// one command, only that is made: making all options of all commands takes longer than most commands run.
+func Commands(args ...string) []*cobra.Command {
+	if len(args) > 0 {
+		if roots := commands(args); runs(roots, args) {
+			return roots
+		}
+	}
+	return commands(nil)
+}
+
+// commands are those that begin with the words of args; nil: all of them.
+func commands(args []string) []*cobra.Command {
+	b := &builder{registry: newRegistry(), words: map[string]*cobra.Command{}, args: args}
 	for _, k := range b.registry.kinds {
-		b.kind(k)
+		if b.wants(k.words) || slices.ContainsFunc(k.actions, func(a action) bool { return a.under != "" && b.wants(a.under) }) {
+			b.kind(k)
+		}
 	}
 	b.quota()
 	b.extension()
@@ -50,9 +63,40 @@ func Commands() []*cobra.Command {
 	return b.roots
 }
 
+// runs says whether args are the words of one of the commands.
+func runs(commands []*cobra.Command, args []string) bool {
+	for _, word := range args {
+		i := slices.IndexFunc(commands, func(c *cobra.Command) bool { return c.Name() == word })
+		if i < 0 {
+			return false
+		}
+		if commands[i].Runnable() {
+			return true
+		}
+		commands = commands[i].Commands()
+	}
+	return false
+}
+
+// wants says whether args may mean a command that begins with the words.
+func (b *builder) wants(words string) bool {
+	i := 0
+	for word := range strings.FieldsSeq(words) {
+		if i == len(b.args) {
+			return true
+		}
+		if b.args[i] != word {
+			return false
+		}
+		i++
+	}
+	return true
+}
+
 // builder makes the tree of commands.
 type builder struct {
 	registry *registry
+	args     []string
 	roots    []*cobra.Command
 	words    map[string]*cobra.Command // by all words up to it
 }
@@ -103,6 +147,7 @@ var verbNames = []struct {
 
 // kind adds the commands of a kind.
 func (b *builder) kind(k *kind) {
+	k.derive(b.registry)
 	b.under(k.words).Short = sentence(k)
 	for _, v := range verbNames {
 		if k.verbs()&v.verb == 0 {
@@ -115,9 +160,13 @@ func (b *builder) kind(k *kind) {
 		cmd := b.add(k.words, v.word, &cobra.Command{Short: fmt.Sprintf(v.say, noun)})
 		arguments, least, most := k.usage(v.verb)
 		cmd.Use = strings.TrimSpace(cmd.Use + " " + arguments)
-		cmd.Args = cobra.RangeArgs(least, most)
-		if most < 0 {
+		switch {
+		case most < 0:
 			cmd.Args = cobra.MinimumNArgs(least)
+		case most == least:
+			cmd.Args = cobra.ExactArgs(least)
+		default:
+			cmd.Args = cobra.RangeArgs(least, most)
 		}
 		options := slices.DeleteFunc(slices.Clone(k.options), func(o option) bool { return o.verbs&v.verb == 0 })
 		if k.d.Tagged {
@@ -280,7 +329,7 @@ func addOptions(cmd *cobra.Command, v verb, options []option) {
 		}
 		if o.off != "" && v&(writes|list) != 0 && (o.toggle() || v != list) {
 			flags.Bool(o.off, false, o.opposite())
-			if !o.many {
+			if !o.many && o.typ != "object" {
 				cmd.MarkFlagsMutuallyExclusive(o.name, o.off)
 			}
 		}

@@ -176,7 +176,7 @@ type registry struct {
 	byName map[string]*kind
 }
 
-// newRegistry ties the kinds to their declarations and derives their options. A kind of a declaration that does not exist
+// newRegistry ties the kinds to their declarations. A kind of a declaration that does not exist
 // is a mistake in the tables, which a test finds.
 func newRegistry() *registry {
 	r := &registry{byName: map[string]*kind{}}
@@ -200,7 +200,6 @@ func newRegistry() *registry {
 		if k.d.Below != "" {
 			k.parent = r.byName[byPath[k.d.Below]]
 		}
-		k.derive(r)
 	}
 	return r
 }

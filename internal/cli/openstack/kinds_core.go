@@ -30,7 +30,7 @@ func coreKinds() []*kind {
 		},
 		{
 			words: "ip availability", declared: "network_ip_availability", names: "network_name",
-			options: []option{{name: "ip-version", attribute: "ip_version", verbs: list, values: ipVersions, byDefault: "4"}},
+			options: []option{{name: "ip-version", attribute: "ip_version", verbs: list, values: ipVersions, byDefault: "4", help: "The IP version that is counted."}},
 			list: []column{
 				{"Network ID", "network_id"}, {"Network Name", "network_name"}, {"Total IPs", "total_ips"}, {"Used IPs", "used_ips"},
 			},

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/neutrino-net/neutrino/internal/schema"
 )
@@ -88,10 +89,9 @@ func qosKinds() []*kind {
 const ruleWords = "network qos rule"
 
 // ruleDeclarations are the declarations of all rules that are below a policy.
-func ruleDeclarations() []*schema.Declaration {
-	all := schema.All()
-	return slices.DeleteFunc(all, func(d *schema.Declaration) bool { return d.Below != schema.QoSPolicy.Path })
-}
+var ruleDeclarations = sync.OnceValue(func() []*schema.Declaration {
+	return slices.DeleteFunc(schema.All(), func(d *schema.Declaration) bool { return d.Below != schema.QoSPolicy.Path })
+})
 
 // ruleType is what a declaration is called as a type of rules: minimum-bandwidth.
 func ruleType(d *schema.Declaration) string {

@@ -19,6 +19,9 @@ import (
 
 // command adds a command that belongs to no kind.
 func (b *builder) command(words, short string, args cobra.PositionalArgs, v verb, options []option, run func(*call) error) {
+	if !b.wants(words) {
+		return
+	}
 	i := strings.LastIndexByte(words, ' ')
 	cmd := b.add(words[:i], words[i+1:], &cobra.Command{Short: short, Args: args})
 	for i := range options {
