@@ -65,8 +65,8 @@ func Page() string {
 	}
 	fmt.Fprintf(&b, "# What of Neutron is there\n\n"+
 		"*Made by `make docs` from `internal/parity`; do not change it by hand.*\n\n"+
-		"A Neutron with all its services lists %d extensions. Of these, %d are served here. Hosts carry out %d of them, %d are\n"+
-		"not carried out yet (what needs them is shown DOWN, with a reason), and %d ask nothing of hosts.\n\n"+
+		"A Neutron with all its services lists %d extensions. Of these, %d are served here. Hosts carry out %d of them, %d are not\n"+
+		"carried out yet, and %d ask nothing of hosts.\n\n"+
 		"| alias | name | API | data plane | proved by |\n|---|---|---|---|---|\n",
 		len(all), served, planes[Works], planes[NotYet], planes[Nothing])
 	for _, a := range all {
