@@ -59,6 +59,9 @@ func (h *Host) Capture(device, filter string) *Capture {
 	return c
 }
 
+// Seen is what has been recorded until now.
+func (c *Capture) Seen() string { return c.out.String() }
+
 // Stop ends the recording and returns it, a line a frame.
 func (c *Capture) Stop() string {
 	if c.cmd.ProcessState == nil {

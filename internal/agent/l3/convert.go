@@ -73,6 +73,8 @@ type wanted struct {
 	// rules is the router's table without the elements of its maps, elements are those, by map.
 	rules    string
 	elements map[string]nftmap.Elements
+	// group is the gateway group in which the host has to be active to forward; empty: it always forwards.
+	group string
 	// helpers is the table of the helpers of connection tracking; empty: none.
 	helpers string
 }
@@ -150,7 +152,7 @@ func convert(docs documents) conversion {
 
 // convertRouter reads the router's own document. Problems are about what is left out.
 func convertRouter(r *sb.Router) (w *wanted, problems []string) {
-	w = &wanted{id: r.GetRouterId(), untouched: map[string]bool{}}
+	w = &wanted{id: r.GetRouterId(), group: r.GetGatewayGroup(), untouched: map[string]bool{}}
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	gateways := 0
 	for _, body := range r.GetLegs() {

@@ -44,6 +44,8 @@ type cloud struct {
 	quiet     bool // no log: what is measured is not the writing of it
 
 	*agent.Agent
+	routes   *l3.Part
+	roles    *roles // nil: the host is in no gateway group
 	stop     func()
 	revision int64
 
@@ -72,8 +74,13 @@ func (c *cloud) start() {
 	}
 	wires, err := l2.New(l2.Options{Namespace: c.host.NS, Metrics: metrics, Logger: log})
 	c.host.Check(err)
-	routes, err := l3.New(l3.Options{Namespace: c.host.NS, Metrics: metrics, Logger: log})
+	options := l3.Options{Namespace: c.host.NS, Metrics: metrics, Logger: log}
+	if c.roles != nil {
+		options.Roles = c.roles
+	}
+	routes, err := l3.New(options)
 	c.host.Check(err)
+	c.routes = routes
 	c.Agent, err = agent.New(agent.Options{
 		Host: c.host.Name, DataDir: c.data, Parts: []agent.Part{wires, routes}, Registry: c.registry,
 		SocketPath: filepath.Join(c.data, "s"), Logger: log,

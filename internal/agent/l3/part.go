@@ -6,7 +6,7 @@
 // for floating IPs and port forwardings and render.go for its nftables table; router.go makes one router real, step
 // by step, with legs.go, settings.go and translation.go for its steps; part.go, here, decides which routers need
 // work. speaker.go and advert.go hold what a router says by itself: announcements of addresses and router
-// advertisements.
+// advertisements. standby.go keeps a router mute that another host forwards for.
 //
 // What one router consists of, all named after it or after the ports of its legs:
 //
@@ -53,6 +53,9 @@ type Options struct {
 	Namespace *netns.Handle
 	// NFT is the program; empty: nft, looked up in PATH.
 	NFT string
+	// Roles tells which gateway groups the host is active in; nil: it is in none. When that changes, Switch is to be
+	// called.
+	Roles Roles
 	// Metrics counts repaired drift; nil: nobody counts.
 	Metrics *reconcile.Metrics
 	// Logger is required.
@@ -67,6 +70,7 @@ type Part struct {
 	hostInode uint64
 	watcher   *nswatch.Watcher
 	speaker   *speaker
+	standbys  standbys
 
 	// routers is used by Reconcile only, which is never called twice at the same time; it lets each router be worked on by
 	// one goroutine.
@@ -92,6 +96,7 @@ func New(options Options) (*Part, error) {
 		return nil, err
 	}
 	p := &Part{options: options, host: host, hostInode: inode, routers: map[string]*router{}, dirty: map[string]bool{}}
+	p.standbys.byRouter = map[string]*standby{}
 	p.watcher = nswatch.New(p.touched)
 	p.speaker = newSpeaker(options.Logger)
 	return p, nil

@@ -49,6 +49,8 @@ type session struct {
 	links map[string]*netlinkx.Link
 	// settled: what is wanted has been seen to be right before.
 	settled bool
+	// becameActive: the router was mute until this pass.
+	becameActive bool
 }
 
 // want takes the router's documents; nil: there are none any more.
@@ -137,12 +139,20 @@ func (s *session) run() error {
 	if len(errs) > 0 && legs == nil {
 		return errors.Join(errs...)
 	}
+	if err := s.ensureStandby(legs); err != nil {
+		s.blocked = err
+		return errors.Join(append(errs, err)...) // rather no router than a second one
+	}
 	stale, err := s.ensureTranslations()
 	blocking(err)
 	added, removed, err := s.ensureAddresses(legs)
 	blocking(err)
 	errs = append(errs, s.ensureRoutes(legs), s.ensureProxies(legs), s.ensureHelpers())
 	s.part.speaker.want(s.router.id, s.ns, s.wanted, legs)
+	if s.becameActive {
+		added = moved(s.wanted, legs)
+		s.part.speaker.again(s.router.id)
+	}
 	s.part.speaker.announce(s.router.id, s.ns, s.wanted, added)
 	blocking(s.forget(stale, removed)) // the slowest step: the kernel goes through its whole table of connections
 	return errors.Join(errs...)
@@ -287,6 +297,7 @@ func (r *router) remove() error {
 func (r *router) release() {
 	r.part.watcher.Drop(namespace(r.id))
 	r.part.speaker.forget(r.id)
+	r.part.standbys.forget(r.id)
 	if r.ns != nil {
 		r.ns.Close()
 		r.ns, r.watched = nil, false

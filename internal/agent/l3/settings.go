@@ -36,6 +36,8 @@ var forwardingSettings = []setting{
 	{"ipv6/conf/default/autoconf", "0"},
 	{"ipv6/conf/default/accept_dad", "0"},
 	{"ipv6/conf/default/dad_transmits", "0"},
+	// IN6_ADDR_GEN_MODE_NONE: a leg has its link-local address from us, and says nothing before.
+	{"ipv6/conf/default/addr_gen_mode", "1"},
 }
 
 // legSettings are those of every leg.

@@ -27,8 +27,12 @@ const (
 	minAnswerPause = 20 * time.Millisecond
 )
 
-// announcePauses are those before an address is announced again: the network may not have been wired the first time.
-var announcePauses = []time.Duration{time.Second, 2 * time.Second}
+// closers is how many sockets are closed at the same time, each by a thread that waits.
+const closers = 16
+
+// announcePause is that before an address is announced again, since its network may not have been wired the first time.
+// There is no third time: an announcement goes to everybody in the network, and hundreds may have to be made.
+const announcePause = 1500 * time.Millisecond
 
 // speaker sends what routers say by themselves: announcements of addresses, and router advertisements. One goroutine
 // (run) keeps the time; each router with advertisements has a goroutine that hears solicitations.
@@ -36,6 +40,7 @@ type speaker struct {
 	log     *slog.Logger
 	woken   chan struct{}
 	readers sync.WaitGroup
+	closing chan struct{} // bounds the sockets that are being closed at the same time
 
 	mu     sync.Mutex
 	voices map[string]*voice // by router
@@ -66,12 +71,14 @@ type spokenLeg struct {
 type announcement struct {
 	leg   place
 	mac   net.HardwareAddr
-	tries int
+	again bool
 	next  time.Time
 }
 
 func newSpeaker(log *slog.Logger) *speaker {
-	return &speaker{log: log, woken: make(chan struct{}, 1), voices: map[string]*voice{}}
+	return &speaker{
+		log: log, woken: make(chan struct{}, 1), closing: make(chan struct{}, closers), voices: map[string]*voice{},
+	}
 }
 
 // want takes what the router has to advertise, from indexes of its devices by name.
@@ -133,7 +140,7 @@ func (a advertised) equal(b advertised) bool {
 	return a.prefix == b.prefix && a.mode == b.mode && slices.Equal(a.dns, b.dns)
 }
 
-// announce tells the networks of addresses that have appeared, at once and once or twice more.
+// announce tells the networks of addresses that have appeared, at once and once more.
 func (s *speaker) announce(router string, ns *netns.Handle, w *wanted, places []place) {
 	if len(places) == 0 {
 		return
@@ -156,6 +163,18 @@ func (s *speaker) announce(router string, ns *netns.Handle, w *wanted, places []
 		v.announcements = append(v.announcements, announcement{leg: p, mac: w.legs[i].mac})
 	}
 	s.announceDue(router, v, time.Now())
+	s.wake()
+}
+
+// again has a router advertise itself anew: nobody has heard it until now.
+func (s *speaker) again(router string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v := s.voices[router]; v != nil {
+		for _, l := range v.legs {
+			l.sent, l.next = 0, time.Now()
+		}
+	}
 	s.wake()
 }
 
@@ -191,25 +210,24 @@ func (s *speaker) forget(router string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if v := s.voices[router]; v != nil {
-		v.close()
+		s.silence(v)
 		delete(s.voices, router)
 	}
 }
 
-func (v *voice) close() {
-	for _, f := range []*os.File{v.icmp, v.packet} {
-		if f != nil {
-			f.Close()
-		}
+func (s *speaker) silence(v *voice) {
+	s.closePacket(v)
+	if v.icmp != nil {
+		v.icmp.Close()
+		v.icmp = nil
 	}
-	v.icmp, v.packet = nil, nil
 }
 
 // close ends all voices, and waits for their goroutines.
 func (s *speaker) close() {
 	s.mu.Lock()
 	for router, v := range s.voices {
-		v.close()
+		s.silence(v)
 		delete(s.voices, router)
 	}
 	s.mu.Unlock()
@@ -291,17 +309,30 @@ func (s *speaker) announceDue(router string, v *voice, now time.Time) {
 		if err := a.send(v.packet); err != nil && !errors.Is(err, os.ErrClosed) {
 			s.log.Debug("an address was not announced", "router", router, "address", a.leg.prefix, "error", err)
 		}
-		if a.tries < len(announcePauses) {
-			a.next = now.Add(announcePauses[a.tries])
-			a.tries++
+		if !a.again {
+			a.again, a.next = true, now.Add(announcePause)
 			left = append(left, a)
 		}
 	}
 	v.announcements = left
-	if len(left) == 0 && v.packet != nil {
-		v.packet.Close()
-		v.packet = nil
+	if len(left) == 0 {
+		s.closePacket(v)
 	}
+}
+
+// closePacket closes the socket of announcements, beside everything else: the kernel lets who closes such a socket wait
+// until nobody can be using it, which takes tens of milliseconds.
+func (s *speaker) closePacket(v *voice) {
+	f := v.packet
+	if f == nil {
+		return
+	}
+	v.packet = nil
+	s.readers.Go(func() {
+		s.closing <- struct{}{}
+		f.Close()
+		<-s.closing
+	})
 }
 
 // advertise sends one advertisement on a leg.

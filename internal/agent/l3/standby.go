@@ -1,0 +1,275 @@
+package l3
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
+
+	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
+	"github.com/neutrino-net/neutrino/internal/dataplane/nft"
+	"github.com/neutrino-net/neutrino/internal/dataplane/nftmap"
+)
+
+// A router of a gateway group is programmed in full on each host of the group, and forwards on the active one only.
+// The others keep it mute: a table of the netdev family drops what comes in and goes out on every leg, before
+// anything answers and after anything speaks, but for the legs in a set. To become active is to put the legs into
+// the set and to announce the addresses; nothing else changes, so it costs the same whatever the router is.
+//
+// The set is empty until somebody says that the host is active: without an agent, and after a boot, a router is mute.
+
+// Roles tells which gateway groups this host is the active one of.
+type Roles interface {
+	// Active says whether the host is the active one of the group. As long as that is not known, after a restart of the
+	// agent, everything stays as it is. It may be called by several goroutines.
+	Active(group string) (active, known bool)
+}
+
+const (
+	standbyTable = "neutrino-standby"
+	activeLegs   = "active" // the set of that table
+)
+
+var standbyTableID = nftmap.Table{Family: unix.NFPROTO_NETDEV, Name: standbyTable}
+
+// standby is what it takes to switch a router, without waiting for a pass.
+type standby struct {
+	group string
+
+	// mu lets one switch the router at a time; ns is nil when the router is gone.
+	mu     sync.Mutex
+	ns     *netns.Handle
+	legs   []string
+	wanted *wanted
+	index  map[string]int
+	active bool // as last applied
+}
+
+// standbys are those of all routers that belong to a group.
+type standbys struct {
+	mu       sync.Mutex
+	byRouter map[string]*standby
+}
+
+func (s *standbys) get(router string) *standby {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byRouter[router]
+}
+
+func (s *standbys) put(router string, x *standby) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.byRouter[router] = x
+}
+
+// forget ends the switching of a router, and waits for one that is under way.
+func (s *standbys) forget(router string) {
+	s.mu.Lock()
+	x := s.byRouter[router]
+	delete(s.byRouter, router)
+	s.mu.Unlock()
+	if x != nil {
+		x.mu.Lock()
+		defer x.mu.Unlock()
+		x.ns = nil
+	}
+}
+
+// renderStandby is the table that keeps the legs mute, and its set with the elements given.
+func renderStandby(legs []string, elements nftmap.Elements) string {
+	if len(elements) == 0 {
+		return renderMute(legs)
+	}
+	var texts []string
+	for _, key := range slices.Sorted(maps.Keys(elements)) {
+		texts = append(texts, fmt.Sprintf("%q", strings.TrimRight(key, "\x00")))
+	}
+	head := "\t\ttype ifname\n"
+	return strings.Replace(renderMute(legs), head, head+"\t\telements = { "+strings.Join(texts, ", ")+" }\n", 1)
+}
+
+func renderMute(legs []string) string {
+	quoted := make([]string, len(legs))
+	for i, l := range legs {
+		quoted[i] = fmt.Sprintf("%q", l)
+	}
+	devices := strings.Join(quoted, ", ")
+	return fmt.Sprintf(`	set %[1]s {
+		type ifname
+	}
+
+	chain in {
+		type filter hook ingress devices = { %[2]s } priority 0; policy drop;
+		iifname @%[1]s accept
+	}
+
+	chain out {
+		type filter hook egress devices = { %[2]s } priority 0; policy drop;
+		oifname @%[1]s accept
+	}
+`, activeLegs, devices)
+}
+
+// ifname is the name of a device as an element of a set: 16 bytes (IFNAMSIZ).
+func ifname(device string) string {
+	return device + strings.Repeat("\x00", unix.IFNAMSIZ-len(device))
+}
+
+// ensureStandby keeps the router mute where the host is not the active one of its group. It comes before the addresses,
+// so that a router which is new never speaks.
+func (s *session) ensureStandby(legs map[string]int) error {
+	known := s.part.standbys.get(s.router.id)
+	if s.group == "" {
+		if known != nil {
+			s.part.standbys.forget(s.router.id)
+		}
+		if s.settled {
+			return nil
+		}
+		return s.nft.Delete(standbyTableID)
+	}
+	if s.part.options.Roles == nil {
+		return fmt.Errorf("this host is in no gateway group")
+	}
+	if known == nil {
+		known = &standby{}
+	}
+	known.mu.Lock()
+	defer known.mu.Unlock()
+	known.group, known.ns, known.wanted, known.index = s.group, s.ns, s.wanted, maps.Clone(legs)
+	known.legs = slices.Sorted(maps.Keys(legs))
+	s.part.standbys.put(s.router.id, known)
+	if len(legs) == 0 {
+		return nil // there is nothing that could speak
+	}
+	return s.makeStandby(known)
+}
+
+// makeStandby makes the table and its set right; the lock of known is held.
+func (s *session) makeStandby(known *standby) error {
+	have, err := s.nft.Elements(standbyTableID, activeLegs)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	active, sure := s.part.options.Roles.Active(known.group)
+	if !sure {
+		active = len(have) > 0
+	}
+	want := known.elements(active)
+	rules := renderMute(known.legs)
+	written, err := s.nft.Written(standbyTableID, rules)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
+	change := difference(activeLegs, have, want)
+	switch {
+	case !written:
+		s.drift("standby", "the table %s", standbyTable)
+		client := nft.Client{Namespace: s.ns, Program: s.part.options.NFT}
+		table := nft.Table{Family: "netdev", Name: standbyTable, Rules: renderStandby(known.legs, want)}
+		if err := client.Replace(s.ctx, table); err != nil {
+			return fmt.Errorf("keep the router mute: %w", err)
+		}
+		err = s.nft.MarkWritten(standbyTableID, rules)
+	case len(change.Remove)+len(change.Add) > 0:
+		if active == known.active {
+			s.drift("standby", "the legs that are active")
+		}
+		err = s.nft.Apply(standbyTableID, change)
+	}
+	s.becameActive = active && len(have) == 0
+	known.active = active
+	return err
+}
+
+// elements are those of the set of active legs.
+func (x *standby) elements(active bool) nftmap.Elements {
+	want := nftmap.Elements{}
+	if active {
+		for _, l := range x.legs {
+			want[ifname(l)] = ""
+		}
+	}
+	return want
+}
+
+// moved is an address of each leg, to be announced by the host that becomes active. One is enough: the legs have the
+// same MACs on all hosts of the group, so what the network has to learn is where those are, and not who has an
+// address.
+func moved(w *wanted, legs map[string]int) (all []place) {
+	for i := range w.legs {
+		l := &w.legs[i]
+		if index := legs[l.device]; index != 0 && len(l.addresses) > 0 {
+			all = append(all, place{l.device, index, l.addresses[0]})
+		}
+	}
+	return all
+}
+
+// Switch makes the routers of gateway groups active or mute, as Roles tells now; it is to be called when that has
+// changed. Routers that are not programmed yet become what they have to be by the pass that programs them.
+func (p *Part) Switch() error {
+	p.standbys.mu.Lock()
+	all := maps.Clone(p.standbys.byRouter)
+	p.standbys.mu.Unlock()
+	var mu sync.Mutex
+	var failed []error
+	var workers errgroup.Group
+	workers.SetLimit(runtime.GOMAXPROCS(0))
+	// Who has to fall silent goes first: better nobody answers for an address than two.
+	ids := slices.SortedFunc(maps.Keys(all), func(a, b string) int {
+		rank := func(id string) int {
+			if active, _ := p.options.Roles.Active(all[id].group); active {
+				return 1
+			}
+			return 0
+		}
+		return cmp.Compare(rank(a), rank(b))
+	})
+	for _, id := range ids {
+		workers.Go(func() error {
+			if err := p.switchOne(id, all[id]); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				failed = append(failed, fmt.Errorf("router %s: %w", id, err))
+			}
+			return nil
+		})
+	}
+	return errors.Join(workers.Wait(), errors.Join(failed...))
+}
+
+func (p *Part) switchOne(router string, x *standby) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	active, known := p.options.Roles.Active(x.group)
+	if x.ns == nil || !known || x.active == active {
+		return nil
+	}
+	conn, err := nftmap.Dial(x.ns)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	have, err := conn.Elements(standbyTableID, activeLegs)
+	if err != nil {
+		return err
+	}
+	if err := conn.Apply(standbyTableID, difference(activeLegs, have, x.elements(active))); err != nil {
+		return err
+	}
+	x.active = active
+	if active {
+		p.speaker.announce(router, x.ns, x.wanted, moved(x.wanted, x.index))
+		p.speaker.again(router)
+	}
+	return nil
+}
