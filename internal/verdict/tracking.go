@@ -29,10 +29,10 @@ const (
 	echoReply   = 2
 )
 
-// flowOf returns the flow that the packet would begin. It is not ok for what begins none: what is not IP, neighbour
-// discovery, and ICMP other than an echo request.
+// flowOf returns the flow that the packet would begin. It is not ok for what belongs to none: what is not IP or has a
+// tag, neighbour discovery, and ICMP other than echoes.
 func flowOf(network string, p *Packet) (f flow, ok bool) {
-	if p.EtherType != TypeIPv4 && p.EtherType != TypeIPv6 {
+	if p.Tagged || p.EtherType != TypeIPv4 && p.EtherType != TypeIPv6 {
 		return f, false
 	}
 	f = flow{network: network, source: p.SourceIP, to: p.DestinationIP, protocol: p.Protocol}

@@ -98,6 +98,7 @@ func TestWhatBeginsNoConnection(t *testing.T) {
 		{"an answer of TCP", answer(tcp(macDB, db4, web4, 80), macWeb)},
 		{"an echo reply", answer(echo(macDB, db4, web4, 7), macWeb)},
 		{"neighbour discovery", icmpv6(macWeb, web6, db6, NeighbourSolicit, db6)},
+		{"a tagged frame", tagged(tcp(macWeb, web4, db4, 80))},
 		{"ARP", arp(macWeb, macWeb, true, web4, db4)},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

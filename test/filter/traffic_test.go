@@ -219,7 +219,8 @@ func clone(p *verdict.Packet) *verdict.Packet {
 }
 
 func (t *traffic) fragment(s *sent) {
-	if t.chance(4, "fragmented") {
+	// Frames with a tag pass, where they do, without being looked into.
+	if t.chance(4, "fragmented") && !s.packet.Tagged {
 		s.form.parts = 2 + roll(t.T, 2, "parts")
 		s.form.lost = t.chance(4, "lost")
 	}
