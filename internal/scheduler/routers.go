@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"errors"
+	"time"
 
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/service/l3"
@@ -20,7 +21,7 @@ type routers struct {
 	hosts Hosts
 	// leaving has, for each router that leaves a host, the first revision at which it was seen to have no part there.
 	leaving map[string]departure
-	// down are the hosts that were not connected when it was last looked.
+	// down are the hosts that were down when it was last looked.
 	down map[string]bool
 }
 
@@ -79,7 +80,7 @@ func (w *routers) Tick(r state.Reader, book *Book) {
 		if a.Role != model.RoleL3 {
 			continue
 		}
-		if down := !w.l3.Alive(a.Host); down != w.down[a.Host] {
+		if down, _ := w.l3.Down(a.Host, time.Now()); down != w.down[a.Host] {
 			w.down[a.Host] = down
 			for o := range state.RoutersByHost.List(r, a.Host) {
 				book.Due(o.ID)

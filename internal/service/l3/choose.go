@@ -26,7 +26,7 @@ func (p *Pass) place(r *model.Router, legs []*model.Port) error {
 	}
 	if len(r.Hosts) > 0 {
 		host := r.Hosts[0]
-		if alive, _ := p.alive(host); !alive || len(p.lacks(host, legs)) == 0 {
+		if !p.s.connected(host) || len(p.lacks(host, legs)) == 0 {
 			return p.serving(r, legs)
 		}
 	}
@@ -46,11 +46,14 @@ func (p *Pass) serving(r *model.Router, legs []*model.Port) error {
 		return nil
 	}
 	host := r.Hosts[0]
-	if alive, since := p.alive(host); !alive {
-		if since.IsZero() {
-			return fmt.Errorf("%w: host %s, which serves it, is down", ErrNoHost, host)
-		}
+	down, since := p.s.Down(host, p.tx.Now())
+	switch {
+	case down && since.IsZero():
+		return fmt.Errorf("%w: host %s, which serves it, is down", ErrNoHost, host)
+	case down:
 		return fmt.Errorf("%w: host %s, which serves it, is down since %s", ErrNoHost, host, since.UTC().Format(time.RFC3339))
+	case !p.s.connected(host):
+		return nil // the server has just been started, and the host is about to connect
 	}
 	if lacks := p.lacks(host, legs); len(lacks) > 0 {
 		return fmt.Errorf("%w: %s", ErrNoHost, strings.Join(lacks, "; "))
@@ -67,7 +70,7 @@ func (p *Pass) choose(r *model.Router, legs []*model.Port) (host, why string) {
 			if a.Role != model.RoleL3 || !a.AdminStateUp {
 				continue
 			}
-			if alive, _ := p.alive(a.Host); alive {
+			if p.s.connected(a.Host) {
 				p.load[a.Host] = state.RoutersByHost.Count(p.tx, a.Host)
 			}
 		}

@@ -330,6 +330,40 @@ func TestADeadHostKeepsItsRouters(t *testing.T) {
 	}
 }
 
+func TestAServerThatHasJustBeenStartedWaitsForTheHosts(t *testing.T) {
+	w := newWorld(t, moveAfter)
+	w.host("host1", true)
+	id := w.router(w.outward(), true)
+	w.settle(id)
+	w.host("host2", true)
+	w.Liveness.Down("host1", time.Time{}) // it has not been heard of
+	for _, c := range []struct {
+		name string
+		ago  time.Duration
+		host string
+		err  error
+	}{
+		{"just now", 0, "host1", nil},
+		{"for so long that the host counts as down", 80 * time.Second, "host1", l3.ErrNoHost},
+		{"for so long that its routers move", 2 * time.Minute, "host2", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w.t = t
+			w.l3 = l3.New(l3.Options{
+				Ports: w.Ports, Liveness: w.Liveness, MoveAfter: 100 * time.Second, Started: time.Now().Add(-c.ago),
+			})
+			revision := w.get(id).RevisionNumber
+			if err := w.ensure(id); !errors.Is(err, c.err) {
+				t.Errorf("the problem is %v, want %v", err, c.err)
+			}
+			w.on(id, c.host)
+			if c.ago == 0 && w.get(id).RevisionNumber != revision {
+				t.Errorf("the router is changed: %+v", w.get(id))
+			}
+		})
+	}
+}
+
 func TestHighlyAvailableAndDistributedRoutersSayWhatTheyAre(t *testing.T) {
 	for want, r := range map[string]model.Router{
 		"alone, without a standby": {HA: true}, "is not distributed": {Distributed: true},

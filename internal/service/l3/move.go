@@ -21,12 +21,12 @@ import (
 // Without MoveAfter there are no leases: hosts go on without the server for as long as it takes, and a dead host's
 // routers wait for it or for an operator.
 
-// MinMoveAfter is the shortest MoveAfter: a host counts as alive for as long after its last word as it takes the southbound
-// to give it up, and what is left after reserve has to be a lease worth the name.
+// MinMoveAfter is the shortest MoveAfter: a host counts as alive for as long after its last word as it takes the
+// southbound to give it up, and what is left after reserve has to be a lease worth the name.
 const MinMoveAfter = 90 * time.Second
 
-// reserve is how much shorter a lease is than MoveAfter. A host sends a heartbeat every 10 s, and it takes up to 20 s until
-// it knows that its stream is lost and renews its lease no more; the rest is for slow machines.
+// reserve is how much shorter a lease is than MoveAfter. A host sends a heartbeat every 10 s, and it takes up to 20 s
+// until it knows that its stream is lost and renews its lease no more; the rest is for slow machines.
 const reserve = 45 * time.Second
 
 // LeaseFor is the lease on which hosts are to hold the ports of routers that leave a dead host after the time; 0: none.
@@ -37,12 +37,26 @@ func LeaseFor(moveAfter time.Duration) time.Duration {
 	return moveAfter - reserve
 }
 
-// alive says whether the host is connected; else, since when it is not.
-func (p *Pass) alive(host string) (bool, time.Time) {
-	if p.s.opts.Liveness == nil {
-		return true, time.Time{}
+// grace is how long after the start of the server a host that has not connected yet is not taken to be down. It is the
+// time after which a silent host counts as dead (package southbound).
+const grace = 75 * time.Second
+
+// Down says whether the host is known to be down, and since when.
+func (s *Service) Down(host string, now time.Time) (down bool, since time.Time) {
+	if s.opts.Liveness == nil {
+		return false, time.Time{}
 	}
-	return p.s.opts.Liveness.Alive(host)
+	alive, since := s.opts.Liveness.Alive(host)
+	return !alive && (!since.IsZero() || now.Sub(s.opts.Started) >= grace), since
+}
+
+// connected says whether the host is known to be alive.
+func (s *Service) connected(host string) bool {
+	if s.opts.Liveness == nil {
+		return true
+	}
+	alive, _ := s.opts.Liveness.Alive(host)
+	return alive
 }
 
 // gone says whether the host has been down for so long that its routers are to move.
@@ -51,11 +65,11 @@ func (p *Pass) gone(host string) bool {
 	if after == 0 {
 		return false
 	}
-	alive, since := p.alive(host)
+	down, since := p.s.Down(host, p.tx.Now())
 	if since.Before(p.s.opts.Started) {
 		since = p.s.opts.Started
 	}
-	return !alive && p.tx.Now().Sub(since) >= after
+	return down && p.tx.Now().Sub(since) >= after
 }
 
 // leave has the ports of the router leave all hosts but target. It returns ErrLeaving as long as one of them may still
@@ -81,15 +95,6 @@ func (p *Pass) letGo(r *model.Router) bool {
 	if p.released(r.ID, r.Leaving) || p.gone(r.Leaving) {
 		return true
 	}
-	alive, _ := p.alive(r.Leaving)
-	return !alive && (r.ManualHosts || !hasAgent(p.tx, r.Leaving))
-}
-
-// Alive says whether the host is connected.
-func (s *Service) Alive(host string) bool {
-	if s.opts.Liveness == nil {
-		return true
-	}
-	alive, _ := s.opts.Liveness.Alive(host)
-	return alive
+	down, _ := p.s.Down(r.Leaving, p.tx.Now())
+	return down && (r.ManualHosts || !hasAgent(p.tx, r.Leaving))
 }
