@@ -17,7 +17,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net/http"
 	"net/netip"
 	"os"
@@ -223,31 +222,24 @@ func (a *Agent) OnConnect() {
 // must not be called twice at the same time.
 func (a *Agent) OnBatch(put []*sb.Document, del []string, revision int64, full bool) {
 	a.mu.Lock()
-	held := a.partial
-	if a.view != nil {
-		held = a.view.documents
+	held := a.view
+	if held == nil {
+		held = &View{documents: a.partial}
 	}
-	next := maps.Clone(held)
-	for _, d := range put {
-		next[d.Key] = d
-	}
-	for _, key := range del {
-		delete(next, key)
-	}
+	view := held.Next(revision, put, del)
 	complete := full || a.view != nil
 	a.completed = a.completed || full
-	var stream int64
 	if a.completed {
-		stream = a.stream
+		view.stream = a.stream
 	}
 	if !complete {
-		a.partial = next
+		a.partial = view.documents
 	}
 	a.mu.Unlock()
 	if complete {
-		a.setView(&View{documents: next, Revision: revision, stream: stream})
+		a.setView(view)
 		if full {
-			a.options.Contact.set(stream)
+			a.options.Contact.set(view.stream)
 			a.wake()
 		}
 		select {

@@ -3,6 +3,8 @@ package agent
 import (
 	"context"
 	"iter"
+	"maps"
+	"slices"
 
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
@@ -56,15 +58,59 @@ type View struct {
 	Revision int64
 	// stream is the number of the stream on which it was complete; 0: it was not since the agent began.
 	stream int64
+	// id tells the view from others, from is that of the view that it follows, changed are the keys that may differ.
+	id, from *identity
+	changed  []string
 }
+
+// identity is nothing but itself; it is not empty, or two of them could be at the same place.
+type identity struct{ _ byte }
 
 // NewView makes a view of documents.
 func NewView(revision int64, documents ...*sb.Document) *View {
-	v := &View{documents: make(map[string]*sb.Document, len(documents)), Revision: revision}
+	v := &View{documents: make(map[string]*sb.Document, len(documents)), Revision: revision, id: new(identity)}
 	for _, d := range documents {
 		v.documents[d.Key] = d
 	}
 	return v
+}
+
+// Next makes the view that follows when documents come or change, and others go.
+func (v *View) Next(revision int64, put []*sb.Document, del []string) *View {
+	next := &View{
+		documents: maps.Clone(v.documents), Revision: revision,
+		id: new(identity), from: v.id, changed: slices.Clone(del),
+	}
+	for _, d := range put {
+		next.documents[d.Key] = d
+		next.changed = append(next.changed, d.Key)
+	}
+	for _, key := range del {
+		delete(next.documents, key)
+	}
+	return next
+}
+
+// Changed returns the keys of the documents that may differ between an earlier view and this one. It is quick where this
+// one follows the other at once; what did not change has the same document in both.
+func (v *View) Changed(since *View) []string {
+	if since != nil && since.id != nil && v.from == since.id {
+		return v.changed
+	}
+	var keys []string
+	for key, d := range v.documents {
+		if since == nil || since.documents[key] != d {
+			keys = append(keys, key)
+		}
+	}
+	if since != nil {
+		for key := range since.documents {
+			if v.documents[key] == nil {
+				keys = append(keys, key)
+			}
+		}
+	}
+	return keys
 }
 
 // Len is the number of documents.

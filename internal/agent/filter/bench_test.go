@@ -64,17 +64,12 @@ func manyPorts(ports, groups int) (all []*sb.Document) {
 // timed reconciles what is there with the documents added, and says how long the part took, in seconds.
 func (l *lab) timed(documents ...*sb.Document) float64 {
 	l.t.Helper()
-	for _, d := range documents {
-		l.docs[d.Key] = d
+	if l.revision++; l.view == nil {
+		l.view = agent.NewView(0)
 	}
-	l.revision++
-	all := make([]*sb.Document, 0, len(l.docs))
-	for _, d := range l.docs {
-		all = append(all, d)
-	}
-	view := agent.NewView(l.revision, all...)
+	l.view = l.view.Next(l.revision, documents, nil)
 	start := time.Now()
-	statuses, err := l.part.Reconcile(l.t.Context(), view)
+	statuses, err := l.part.Reconcile(l.t.Context(), l.view)
 	took := time.Since(start).Seconds()
 	l.Check(err)
 	for _, s := range statuses {

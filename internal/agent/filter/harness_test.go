@@ -99,6 +99,7 @@ type lab struct {
 	registry *prometheus.Registry
 	docs     map[string]*sb.Document
 	revision int64
+	view     *agent.View // of benchmarks
 }
 
 func newLab(t testing.TB, networks ...string) *lab {

@@ -214,15 +214,14 @@ func (p *Part) take(view *agent.View) {
 	if p.view == view {
 		return
 	}
-	if p.view != nil {
-		for d := range p.view.All() {
-			if view.Document(d.Key) == nil {
-				p.state.remove(d)
-			}
+	keys := view.Changed(p.view)
+	for _, key := range keys { // what goes makes room for what comes
+		if p.view != nil && p.view.Document(key) != nil && view.Document(key) == nil {
+			p.state.remove(p.view.Document(key))
 		}
 	}
-	for d := range view.All() {
-		if p.view == nil || p.view.Document(d.Key) != d {
+	for _, key := range keys {
+		if d := view.Document(key); d != nil && (p.view == nil || p.view.Document(key) != d) {
 			p.state.put(d)
 		}
 	}
