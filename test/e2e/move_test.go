@@ -118,3 +118,32 @@ func TestARouterLeavesADeadHost(t *testing.T) {
 	}
 	t.Log(text[strings.LastIndex(text, "---"):])
 }
+
+// TestAServerThatIsKilledMovesNoRouter: the new server finds the router where it is, and changes nothing of it.
+func TestAServerThatIsKilledMovesNoRouter(t *testing.T) {
+	w := startRouted(t)
+	a, b := w.member(w.red, "a", "compute1"), w.member(w.blue, "b", "compute2")
+	f := w.floating(a.ID)
+	w.active(f.str("id"))
+	w.reach(a, b)
+	before := w.show("routers", w.router)
+	const count = 400
+	wait := w.background(a, b, count)
+	w.kill("control", "server")
+	w.up()
+	w.s = w.login()
+	if n := wait(); n != 0 {
+		t.Errorf("%d of %d packets through the router were lost", n, count)
+	}
+	late := w.behind("late", "10.3.0.0/24") // what comes now is done after what the new server had to do
+	w.reach(w.member(late, "c", "compute1"), b)
+	w.active(f.str("id"))
+	now := w.show("routers", w.router)
+	// The interface is a change of its own.
+	if n, was := now["revision_number"].(float64), before["revision_number"].(float64); n != was+1 {
+		t.Errorf("the router has the revision %v, before %v: %v", n, was, now)
+	}
+	if repaired := w.drift("network"); repaired != 0 {
+		t.Errorf("the agent has repaired %d things on a host that was right", repaired)
+	}
+}

@@ -41,10 +41,10 @@ const (
 type object = map[string]any
 
 // startRouted makes the networks and the router.
-func startRouted(t *testing.T, serverArgs ...string) *routed {
+func startRouted(t testing.TB, serverArgs ...string) *routed {
 	t.Helper()
 	r := &routed{world: start(t, serverArgs...)}
-	r.s = cloud.Login(t, r.record.CloudsFile(), "admin", "http://"+r.record.API+"/v2.0")
+	r.s = r.login()
 	r.run(internet, "ip", "address", "add", outside6+"/64", "dev", "eth0", "nodad")
 	r.public = r.make("networks", object{
 		"name": "public", "router:external": true, "provider:network_type": "flat",
@@ -66,6 +66,12 @@ func startRouted(t *testing.T, serverArgs ...string) *routed {
 		r.run(internet, "ip", "route", "add", block, "via", r.gateway6)
 	}
 	return r
+}
+
+// login logs in as the administrator.
+func (w *world) login() *cloud.Client {
+	w.t.Helper()
+	return cloud.Login(w.t, w.record.CloudsFile(), "admin", "http://"+w.record.API+"/v2.0")
 }
 
 // answer is an object of an answer.
