@@ -90,7 +90,7 @@ func general() []Family {
 func networks() []Family {
 	return []Family{
 		{
-			Aliases: []string{"provider"}, Plane: Works, Note: "VXLAN, flat and local; VLAN where the kernel has 802.1Q",
+			Aliases: []string{"provider"}, Plane: Works, Note: "VXLAN, flat and local; not yet VLAN, GRE, Geneve",
 			Tests: []string{l2 + "TestTwoHostsReachEachOtherAndTheThirdHearsNothing", l2 + "TestAFlatNetworkReachesThePhysicalOne"},
 		},
 		{
