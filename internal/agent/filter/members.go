@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"maps"
 	"net/netip"
 
 	"go4.org/netipx"
@@ -16,6 +15,10 @@ type members struct {
 	rules int
 	// blocks are the intervals that the kernel was told last, for each IP version.
 	blocks [2]map[rs.Element]bool
+	// merged are the same as a set of addresses; nil before there were any.
+	merged [2]*netipx.IPSet
+	// unmerged says that they have changed since.
+	unmerged [2]bool
 }
 
 func newMembers() *members { return &members{count: map[netip.Prefix]int{}} }
@@ -35,7 +38,6 @@ func addressElement(a netip.Addr) rs.Element { return rs.Element{First: string(a
 // change adds addresses (n = 1) or takes them away (n = -1).
 func (s *state) changeMembers(set string, prefixes []netip.Prefix, n int) {
 	m := s.memberSet(set)
-	var blocks [2]bool
 	for _, p := range prefixes {
 		before := m.count[p]
 		m.count[p] += n
@@ -50,14 +52,26 @@ func (s *state) changeMembers(set string, prefixes []netip.Prefix, n int) {
 		case before == 0 && single(p):
 			s.filter.Put(name, addressElement(p.Addr()), rs.Value{})
 		}
-		blocks[version(v6)] = blocks[version(v6)] || !single(p) && (before == 0) != (m.count[p] == 0)
-	}
-	for _, v6 := range []bool{false, true} {
-		if blocks[version(v6)] {
-			s.mergeBlocks(set, m, v6)
+		if !single(p) && (before == 0) != (m.count[p] == 0) {
+			m.unmerged[version(v6)] = true
+			s.unmerged[set] = true
 		}
 	}
 	s.releaseMembers(set, m)
+}
+
+// merge brings the blocks of the sets up to date whose members have changed: once, however many these are.
+func (s *state) merge() {
+	for set := range s.unmerged {
+		m := s.members[set]
+		for _, v6 := range []bool{false, true} {
+			if m != nil && m.unmerged[version(v6)] {
+				s.mergeBlocks(set, m, v6)
+				m.unmerged[version(v6)] = false
+			}
+		}
+	}
+	clear(s.unmerged)
 }
 
 // mergeBlocks makes intervals that neither overlap nor touch of the blocks, as the kernel wants them.
@@ -69,7 +83,7 @@ func (s *state) mergeBlocks(set string, m *members, v6 bool) {
 		}
 	}
 	_, name := memberSets(set, v6)
-	wanted := intervals(&b)
+	wanted, merged := intervals(&b)
 	for e := range m.blocks[version(v6)] {
 		if !wanted[e] {
 			s.filter.Remove(name, e)
@@ -78,20 +92,21 @@ func (s *state) mergeBlocks(set string, m *members, v6 bool) {
 	for e := range wanted {
 		s.filter.Put(name, e, rs.Value{})
 	}
-	m.blocks[version(v6)] = wanted
+	m.blocks[version(v6)], m.merged[version(v6)] = wanted, merged
 }
 
-func intervals(b *netipx.IPSetBuilder) map[rs.Element]bool {
+// intervals are the blocks of a builder as elements of a set, and as a set of addresses.
+func intervals(b *netipx.IPSetBuilder) (map[rs.Element]bool, *netipx.IPSet) {
 	all := map[rs.Element]bool{}
 	// The builder is only given valid blocks, which is all that it could complain about.
 	set, err := b.IPSet()
 	if err != nil {
-		return all
+		return all, nil
 	}
 	for _, r := range set.Ranges() {
 		all[rs.Element{First: string(r.From().AsSlice()), Last: string(r.To().AsSlice())}] = true
 	}
-	return all
+	return all, set
 }
 
 // memberSet returns the members of a set, and declares it.
@@ -132,14 +147,6 @@ func (m *members) has(a netip.Addr) bool {
 	if m == nil {
 		return false
 	}
-	if m.count[netip.PrefixFrom(a, a.BitLen())] > 0 {
-		return true
-	}
-	e := string(a.AsSlice())
-	for r := range maps.Keys(m.blocks[version(a.Is6())]) {
-		if r.First <= e && e <= r.Last {
-			return true
-		}
-	}
-	return false
+	merged := m.merged[version(a.Is6())]
+	return m.count[netip.PrefixFrom(a, a.BitLen())] > 0 || merged != nil && merged.Contains(a)
 }

@@ -225,6 +225,7 @@ func (p *Part) take(view *agent.View) {
 			p.state.put(d)
 		}
 	}
+	p.state.merge()
 	p.view = view
 }
 

@@ -2,7 +2,6 @@ package filter
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 
@@ -27,6 +26,7 @@ type state struct {
 	devices  map[string]string     // device → key of the port that has it
 	groups   map[string]*group     // by id
 	members  map[string]*members   // by set
+	unmerged map[string]bool       // sets whose blocks have changed
 	added    map[string]*setMember // by key
 	segments map[string]*segment   // by key
 	chains   map[string]*shared    // chains of ports, by name
@@ -67,7 +67,7 @@ func newState(filter, track *rs.Table, f form) *state {
 	s := &state{
 		filter: filter, track: track, form: f,
 		ports: map[string]*wiredPort{}, devices: map[string]string{}, groups: map[string]*group{},
-		members: map[string]*members{}, added: map[string]*setMember{}, segments: map[string]*segment{},
+		members: map[string]*members{}, unmerged: map[string]bool{}, added: map[string]*setMember{}, segments: map[string]*segment{},
 		chains: map[string]*shared{}, problems: map[string]error{}, narrowed: newNarrowed(),
 	}
 	for name, set := range filterSets() {
@@ -433,7 +433,8 @@ func (p *wiredPort) putIdentities(m netlinkx.MAC, identities []netip.Prefix, all
 	// Nobody is the unspecified address, whatever the blocks of his pairs.
 	blocks.Remove(netip.IPv4Unspecified())
 	blocks.Remove(netip.IPv6Unspecified())
-	for r := range maps.Keys(intervals(&blocks)) {
+	ranges, _ := intervals(&blocks)
+	for r := range ranges {
 		set := setBlocks4
 		if len(r.First) == netip.IPv6Unspecified().BitLen()/8 {
 			set = setBlocks6
