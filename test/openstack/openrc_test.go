@@ -10,6 +10,7 @@ import (
 
 // TestOpenrcWorksForBothClients sources the openrc that the server wrote, as people do.
 func TestOpenrcWorksForBothClients(t *testing.T) {
+	t.Parallel()
 	embedded, open := cloud.Start(t), cloud.Start(t, "--auth", "none")
 	for _, c := range []struct {
 		server        *cloud.Server

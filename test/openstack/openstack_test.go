@@ -33,6 +33,7 @@ var script = [][]step{
 }
 
 func TestEveryCommand(t *testing.T) {
+	t.Parallel()
 	a, b := start(t), start(t)
 	theirs, same := clients(t, a)
 	theirs.clouds = withNeighbours(t, a)
@@ -45,6 +46,7 @@ func TestEveryCommand(t *testing.T) {
 
 // TestEveryCommandOfAgents is apart, since agents take up work by themselves, and choose at random.
 func TestEveryCommandOfAgents(t *testing.T) {
+	t.Parallel()
 	a, b := start(t), start(t)
 	joinHosts(t, a)
 	joinHosts(t, b)
@@ -64,6 +66,7 @@ var generic = []string{
 
 // TestEveryCommandOfTheClientIsThere compares the words and options of both, and the words with the script.
 func TestEveryCommandOfTheClientIsThere(t *testing.T) {
+	t.Parallel()
 	out, err := exec.Command(python, "testdata/driver.py", "--list").Output()
 	if err != nil {
 		t.Fatalf("%v: are python3-openstackclient and python3-neutronclient installed?", err)
