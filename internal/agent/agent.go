@@ -87,6 +87,7 @@ type Agent struct {
 	mu sync.Mutex
 	// view is nil until there is a complete one; partial collects documents until then.
 	view    *View
+	cached  *View // from an earlier run, until it is used or the server has sent something
 	partial map[string]*sb.Document
 	// sequence grows with every view. Revisions need not: a restored server may start again at an older one.
 	sequence int64
@@ -128,7 +129,7 @@ func New(options Options) (*Agent, error) {
 		a.log.Warn("the cached view cannot be used", "error", err)
 	default:
 		a.log.Info("starting with the cached view", "documents", view.Len(), "revision", view.Revision)
-		a.setView(view)
+		a.cached, a.partial = view, view.documents
 	}
 	return a, nil
 }
@@ -167,6 +168,7 @@ func (a *Agent) Run(ctx context.Context, uplink Uplink) error {
 		group.Go(func() error { return r.run(ctx) })
 		group.Go(func() error { return r.watch(ctx) })
 	}
+	group.Go(func() error { return a.useCache(ctx) })
 	group.Go(func() error { return a.keepCache(ctx) })
 	group.Go(func() error { return uplink.Run(ctx) })
 	if err := group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
@@ -222,6 +224,7 @@ func (a *Agent) OnConnect() {
 // must not be called twice at the same time.
 func (a *Agent) OnBatch(put []*sb.Document, del []string, revision int64, full bool) {
 	a.mu.Lock()
+	a.cached = nil // what comes is newer
 	held := a.view
 	if held == nil {
 		held = &View{documents: a.partial}
@@ -262,11 +265,16 @@ func (a *Agent) wake() {
 // setView makes a view the one that is to be reconciled.
 func (a *Agent) setView(view *View) {
 	a.mu.Lock()
+	a.adopt(view)
+	a.mu.Unlock()
+	a.wake()
+}
+
+// adopt is setView without waking the parts; the lock is held.
+func (a *Agent) adopt(view *View) {
 	a.sequence++
 	a.view, a.partial = view, nil
 	a.announce()
-	a.mu.Unlock()
-	a.wake()
 }
 
 // announce wakes those who wait for a change; the lock is held.

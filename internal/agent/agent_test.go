@@ -369,6 +369,28 @@ func TestAnAgentStartsWithItsLastView(t *testing.T) {
 	}
 }
 
+// An agent that is killed may have got something that is not on disk yet. The next one does not take it away again.
+func TestANewAgentWaitsForTheServerBeforeItGoesByItsLastView(t *testing.T) {
+	dir := t.TempDir()
+	f := run(t, dir, &fakePart{})
+	f.OnBatch([]*sb.Document{portDocument("1")}, nil, 9, true)
+	f.stop()
+
+	part := &fakePart{}
+	part.set(func(view *agent.View) ([]agent.Status, error) {
+		if view.Port("22") == nil {
+			t.Error("the old view was reconciled")
+		}
+		return []agent.Status{{Key: "port/22", State: sb.ObjectStatus_STATE_DONE}}, nil
+	})
+	again := run(t, dir, part)
+	again.OnBatch([]*sb.Document{portDocument("22")}, nil, 10, true)
+	eventually(t, "reconciled", again.heard("port/22 DONE"))
+	if have := again.Hello().Have; len(have) != 2 {
+		t.Errorf("%d documents are held, want the old one and the new one", len(have))
+	}
+}
+
 // get asks on the local socket.
 func get(t *testing.T, socket, path string, into any) int {
 	t.Helper()

@@ -22,6 +22,32 @@ var cacheMagic = []byte("NVIEW\x01")
 // cacheDelay gathers the changes of a burst into one write.
 const cacheDelay = 500 * time.Millisecond
 
+// cacheGrace is how long a new agent waits for the server before it goes by the view of its predecessor. That view may lack
+// what came in the last moments before a crash, and to go by it would take that away for a moment. The host itself has
+// everything, so there is no hurry.
+const cacheGrace = 2 * time.Second
+
+// useCache makes the cached view the one that counts, if the server does not send anything in time.
+func (a *Agent) useCache(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-time.After(cacheGrace):
+	}
+	a.mu.Lock()
+	view := a.cached
+	if view != nil {
+		a.cached = nil
+		a.adopt(view)
+	}
+	a.mu.Unlock()
+	if view != nil {
+		a.log.Info("the server does not answer: going by the cached view")
+		a.wake()
+	}
+	return nil
+}
+
 // keepCache writes the view to disk soon after it has changed, and when the agent ends.
 func (a *Agent) keepCache(ctx context.Context) error {
 	for {
