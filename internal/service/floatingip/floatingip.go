@@ -54,6 +54,12 @@ func (s *Rules) Create(tx *state.Tx, c *auth.Caller, f *model.FloatingIP, _ sche
 	if err := qos.CheckChange(tx, c, "", f.QoSPolicyID); err != nil {
 		return err
 	}
+	// The subnets of an external network may be named by all who use it; of others nobody is told that there are such.
+	if sub, ok := state.Subnets.Get(tx, f.SubnetID); ok && sub.NetworkID != n.ID {
+		if _, err := network.Find(tx, c, sub.NetworkID); err != nil {
+			return fault.Missing("Subnet", sub.ID)
+		}
+	}
 	if err := s.book(tx, f); err != nil {
 		return err
 	}
