@@ -11,15 +11,16 @@ import (
 // dot, this one does not: DHCP wants it without.
 const DefaultDNSDomain = "openstacklocal"
 
-// networkOwned is how the device owners begin whose ports are part of the network itself: DHCP servers, routers,
-// floating IPs.
+// networkOwned is how the device owners begin whose ports are part of the network itself.
 const networkOwned = "network:"
 
-// Filtered says whether what the port sends and gets is filtered: by port security and its security groups. Ports that
-// are part of the network itself are not.
-func (p *Port) Filtered() bool {
-	return p.PortSecurityEnabled && !strings.HasPrefix(p.DeviceOwner, networkOwned)
-}
+// Trusted says whether the port is part of the network itself: of a DHCP server, a router, a floating IP. Whether a
+// caller may make such a port is decided by the policy; see create_port:device_owner.
+func (p *Port) Trusted() bool { return strings.HasPrefix(p.DeviceOwner, networkOwned) }
+
+// Filtered says whether what the port sends and gets is filtered: by port security and its security groups. Trusted ports
+// are not.
+func (p *Port) Filtered() bool { return p.PortSecurityEnabled && !p.Trusted() }
 
 // AddressPair is an address (and MAC) that a port may use besides its own.
 type AddressPair struct {

@@ -2,7 +2,6 @@ package network
 
 import (
 	"iter"
-	"strings"
 
 	"github.com/neutrino-net/neutrino/internal/auth"
 	"github.com/neutrino-net/neutrino/internal/fault"
@@ -80,7 +79,7 @@ func unshared(r state.Reader, old, n *model.Network) error {
 		}
 		for p := range state.PortsByNetwork.List(r, n.ID) {
 			// Ports of the network itself, like those of routers and DHCP servers, do not count.
-			if depends(p.ProjectID) && !strings.HasPrefix(p.DeviceOwner, "network:") {
+			if depends(p.ProjectID) && !p.Trusted() {
 				return in
 			}
 		}

@@ -2,7 +2,6 @@ package port
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/neutrino-net/neutrino/internal/auth"
 	"github.com/neutrino-net/neutrino/internal/fault"
@@ -11,19 +10,11 @@ import (
 	"github.com/neutrino-net/neutrino/internal/state"
 )
 
-// networkOwned is how the device owners begin whose ports are part of the network itself: DHCP servers, routers,
-// floating IPs. Whether a caller may make such a port is decided by the policy; see create_port:device_owner.
-const networkOwned = "network:"
-
 // The device owners of ports that belong to routers but do not begin with network:router_.
 const (
 	ownerFloatingIP  = "network:floatingip"
 	ownerHAInterface = "network:ha_router_replicated_interface"
 )
-
-// Trusted says whether the port is part of the network itself. Its traffic is not filtered, so that it has no security
-// groups.
-func Trusted(p *model.Port) bool { return strings.HasPrefix(p.DeviceOwner, networkOwned) }
 
 // checkDevice refuses to name the router of another project as the device of a router's port: that would plug the port
 // into it (CVE-2014-0056). The fault is DeviceIDNotOwnedByTenant (409).

@@ -45,7 +45,7 @@ func (s *Rules) changeMAC(r state.Reader, old, p *model.Port) error {
 	if p.MAC == old.MAC {
 		return nil
 	}
-	if Trusted(p) {
+	if p.Trusted() {
 		return fault.New(fault.Conflict, "UnsupportedPortDeviceOwner",
 			"Operation mac address update is not supported for device_owner %s on port %s.", p.DeviceOwner, p.ID)
 	}

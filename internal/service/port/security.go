@@ -38,7 +38,7 @@ func secure(tx *state.Tx, c *auth.Caller, p *model.Port, given schema.Given) err
 		return err
 	}
 	switch {
-	case Trusted(p):
+	case p.Trusted(): // what is not filtered has no groups
 		p.SecurityGroupIDs = nil
 	case given.Has("security_groups") && p.SecurityGroupIDs != nil:
 		return checkGroups(tx, c, p)
@@ -71,7 +71,7 @@ func secureAgain(tx *state.Tx, c *auth.Caller, old, p *model.Port, given schema.
 	if !given.Has("security_groups") || slices.Equal(old.SecurityGroupIDs, p.SecurityGroupIDs) {
 		return nil
 	}
-	if Trusted(p) {
+	if p.Trusted() {
 		p.SecurityGroupIDs = nil
 		return nil
 	}
