@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neutrino-net/neutrino/internal/dataplane/conntrack"
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
 	"github.com/neutrino-net/neutrino/internal/testkit"
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
@@ -143,13 +144,16 @@ func TestNetworksWithTheSameAddressesDoNotShareConnections(t *testing.T) {
 	if reaches(w[2], ip4(2)) {
 		t.Error("a ping in network B is answered")
 	}
-	zones := map[string]bool{}
-	for line := range strings.Lines(l.Run("conntrack", "-L", "-p", "icmp")) {
-		if _, zone, ok := strings.Cut(line, "zone="); ok {
-			zones[strings.Fields(zone)[0]] = true
-		}
-	}
-	if len(zones) != 1 {
+	zones := map[uint16]bool{}
+	table, err := conntrack.Open(l.NS)
+	l.Check(err)
+	defer table.Close()
+	_, err = table.Change(func(c conntrack.Connection) conntrack.Fate {
+		zones[c.Zone] = true
+		return conntrack.Fate{Mark: c.Mark}
+	})
+	l.Check(err)
+	if len(zones) != 1 || zones[0] {
 		t.Errorf("what was let in is in the zones %v, not in one", zones)
 	}
 }
