@@ -37,16 +37,16 @@ conformance: ## Tempest's own tests of the networking API, all of them (root; in
 	NEUTRINO_BIN=$(CURDIR)/bin/neutrino NEUTRINO_TEMPEST=1 $(GO) test -count 1 -timeout 60m -v ./test/conformance/...
 
 bench: ## the benchmarks: each one prints what it measured, and fails when it does not keep its bound (root)
-	@tools/require test
+	@tools/require bench
 	@$(MAKE) --no-print-directory build
 	NEUTRINO_BIN=$(CURDIR)/bin/neutrino \
-		$(GO) test -p 1 -timeout 60m -count 1 -run '^$$' -bench . -benchtime 2s ./test/bench ./test/e2e ./internal/compile ./internal/agent/l3
+		$(GO) test -p 1 -timeout 60m -count 1 -run '^$$' -bench . -benchtime 2s ./test/bench ./test/e2e ./internal/compile ./internal/agent/l3 ./internal/agent/filter
 
 soak: ## the long runs: kills at random moments, a minute without the server, fuzzing (root; takes about two hours)
 	@tools/require test
 	@$(MAKE) --no-print-directory build
 	NEUTRINO_BIN=$(CURDIR)/bin/neutrino NEUTRINO_SOAK=1 NEUTRINO_KILL_ROUNDS=$${NEUTRINO_KILL_ROUNDS:-500} \
-		$(GO) test -p 1 -timeout 6h -count 1 -v -run 'Kill|HostsGoOn|KernelDecides|LeavesADead' ./internal/lab/ ./test/...
+		$(GO) test -p 1 -timeout 6h -count 1 -v -run 'Kill|HostsGoOn|WhileTraffic|KernelDecides|LeavesADead' ./internal/lab/ ./internal/agent/filter ./test/...
 	$(GO) test -run '^$$' -fuzz FuzzRequest -fuzztime $${NEUTRINO_FUZZ_TIME:-30m} ./internal/rest
 	$(GO) test -run '^$$' -fuzz FuzzEverything -fuzztime $${NEUTRINO_FUZZ_TIME:-60m} ./internal/app
 	$(GO) test -run '^$$' -fuzz Fuzz -fuzztime $${NEUTRINO_FUZZ_TIME:-30m} ./internal/policy
@@ -57,12 +57,12 @@ lint: ## the linters (the first run builds them: about 5 minutes)
 fmt: ## format the code
 	gofmt -w $$(git ls-files '*.go' | grep -v '\.pb\.go$$')
 
-proto: ## generate the Go code of the southbound contract
+proto: ## generate the Go code of the contracts between server and hosts, and between hosts
 	@tools/require proto
 	mkdir -p .cache/bin
 	GOBIN=$(CURDIR)/.cache/bin $(GO) install google.golang.org/protobuf/cmd/protoc-gen-go google.golang.org/grpc/cmd/protoc-gen-go-grpc
 	PATH=$(CURDIR)/.cache/bin:$$PATH protoc --go_out=. --go_opt=paths=source_relative \
-		--go-grpc_out=. --go-grpc_opt=paths=source_relative proto/southbound/v1/southbound.proto
+		--go-grpc_out=. --go-grpc_opt=paths=source_relative proto/southbound/v1/southbound.proto proto/hostsync/v1/hostsync.proto
 
 docs: ## write the generated pages below docs anew
 	$(GO) test -count 1 -run TestPageIsUpToDate ./internal/parity -update
