@@ -61,8 +61,9 @@ func (e *Embedded) createToken(w http.ResponseWriter, r *request) error {
 		return fault.Input("auth", "expected an identity with one method")
 	}
 	var (
-		p   proof
-		err error
+		p     proof
+		err   error
+		begun = time.Now()
 	)
 	switch name := body.Auth.Identity.Methods[0]; name {
 	case "password":
@@ -79,6 +80,7 @@ func (e *Embedded) createToken(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	p.begun = begun
 	s, err := e.current.Load().wantedScope(p, body.Auth.Scope)
 	if err != nil {
 		return err

@@ -20,6 +20,8 @@ const (
 	defaultPasswordCost = 10
 	// maxPasswordLength is in bytes; bcrypt takes no more.
 	maxPasswordLength = 72
+	// maxWaiting bounds the checks that wait for a processor: as many as are done in some seconds.
+	maxWaiting = 64
 	// maxVerified bounds the passwords that are recognised without bcrypt.
 	maxVerified = 1024
 )
@@ -34,8 +36,8 @@ type passwords struct {
 	cost  int
 	decoy string
 	key   [32]byte
-	// slots limits how many processors bcrypt can occupy, whoever asks.
-	slots chan struct{}
+	// slots limits how many processors bcrypt can occupy, whoever asks; queue, how many ask at a time.
+	slots, queue chan struct{}
 
 	mu       sync.Mutex
 	verified map[[sha256.Size]byte]bool
@@ -50,6 +52,7 @@ func newPasswords(cost int) *passwords {
 		// A well-formed hash that no known password has.
 		decoy:    fmt.Sprintf("$2a$%02d$%s", cost, strings.Repeat("u", 53)),
 		slots:    make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
+		queue:    make(chan struct{}, maxWaiting),
 		verified: map[[sha256.Size]byte]bool{},
 	}
 	rand.Read(p.key[:])
@@ -111,12 +114,20 @@ func (p *passwords) digest(hash, password string) [sha256.Size]byte {
 	return [sha256.Size]byte(mac.Sum(nil))
 }
 
+// enter waits for a processor. It fails at once when too many wait already: those who come later would only give up.
 func (p *passwords) enter(ctx context.Context) error {
+	busy := fault.New(fault.Unavailable, "ServiceUnavailable", "Too many passwords are being checked, try again.")
+	select {
+	case p.queue <- struct{}{}:
+		defer func() { <-p.queue }()
+	default:
+		return busy
+	}
 	select {
 	case p.slots <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return fault.New(fault.Unavailable, "ServiceUnavailable", "Too many passwords are being checked, try again.")
+		return busy
 	}
 }
 

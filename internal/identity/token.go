@@ -198,12 +198,18 @@ type proof struct {
 	// from is the token that was shown, nil if it was something else; likewise the application credential.
 	from       *session
 	credential *credential
+	// begun is when the proof was asked for; zero: now. A password that is changed after that voids the token that comes
+	// of the old one, however long the check has waited.
+	begun time.Time
 }
 
 // issue makes a token for the scope. It lives no longer than the token or the application credential for which it is
 // given.
 func (e *Embedded) issue(p proof, s scope) (string, *session, error) {
-	now := time.Now().UTC().Truncate(time.Microsecond)
+	if p.begun.IsZero() {
+		p.begun = time.Now()
+	}
+	now := p.begun.UTC().Truncate(time.Microsecond)
 	c := claims{userID: p.userID, scope: s, methods: p.how, issued: now, expires: now.Add(e.ttl)}
 	rand.Read(c.audit[:])
 	if p.from != nil {
@@ -219,9 +225,13 @@ func (e *Embedded) issue(p proof, s scope) (string, *session, error) {
 			c.expires = x.Expires
 		}
 	}
-	issued, err := e.current.Load().session(c)
+	d := e.current.Load()
+	issued, err := d.session(c)
 	if err != nil {
 		return "", nil, err
+	}
+	if c.issued.Before(d.users[p.userID].TokensSince) {
+		return "", nil, errUnauthorized
 	}
 	return e.signer.encode(c), issued, nil
 }
