@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/net/netutil"
 
 	"github.com/neutrino-net/neutrino/internal/compile"
 	"github.com/neutrino-net/neutrino/internal/identity"
@@ -328,8 +329,8 @@ func (s *server) serve(context.Context) error {
 	if s.nova != nil {
 		s.stack.Go("nova", s.nova.Run)
 	}
-	s.stack.Go("identity API", serveHTTP(s.identity, s.identityAPI))
-	s.stack.Go("networking API", serveHTTP(s.api, s.rest.Handler()))
+	s.stack.Go("identity API", serveHTTP(netutil.LimitListener(s.identity, maxConnections), s.identityAPI))
+	s.stack.Go("networking API", serveHTTP(netutil.LimitListener(s.api, maxConnections), s.rest.Handler()))
 	s.stack.Go("etcd", func(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
@@ -340,6 +341,10 @@ func (s *server) serve(context.Context) error {
 	})
 	return nil
 }
+
+// maxConnections bounds the connections of clients to one API. A client that idles loses its connection after a while;
+// further ones wait in the backlog of the kernel until then.
+const maxConnections = 4096
 
 // serveHTTP serves until the context ends, and lets requests that are under way finish.
 func serveHTTP(l net.Listener, h http.Handler) func(context.Context) error {
