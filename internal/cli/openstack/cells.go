@@ -8,7 +8,8 @@ import (
 	"strings"
 )
 
-// Cells of tables are for people: UP and DOWN, lists with commas, and the members of objects as key='value'. The formats
+// Cells of tables are for people: UP and DOWN, lists with commas, and the members of objects as key='value'. The
+// formats
 // value and csv are for scripts that were written for the openstack command, and spell values as that does.
 
 // cell is a value in a table.

@@ -99,7 +99,8 @@ func readCloud(flags *pflag.FlagSet) (cloud, error) {
 		c["verify"] = "false"
 	}
 	if c["auth_url"] == "" && c["auth_type"] != "none" {
-		return nil, errors.New("which cloud? Name one of clouds.yaml with --os-cloud or OS_CLOUD, or set OS_AUTH_URL and the rest of openrc")
+		return nil, errors.New("which cloud? Name one of clouds.yaml with --os-cloud or OS_CLOUD, " +
+			"or set OS_AUTH_URL and the rest of openrc")
 	}
 	return c, nil
 }
@@ -128,7 +129,8 @@ func readCloudsFile(name string) (cloud, error) {
 		}
 		c, ok := clouds[name]
 		if !ok {
-			return nil, fmt.Errorf("%s has no cloud %q, it has %s", path, name, strings.Join(slices.Sorted(maps.Keys(clouds)), ", "))
+			names := strings.Join(slices.Sorted(maps.Keys(clouds)), ", ")
+			return nil, fmt.Errorf("%s has no cloud %q, it has %s", path, name, names)
 		}
 		secret, err := parseClouds(filepath.Join(filepath.Dir(path), "secure.yaml"))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {

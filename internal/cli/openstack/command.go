@@ -32,7 +32,8 @@ type call struct {
 	from   string     // the path that list asks instead of the collection's
 }
 
-// Commands are the commands of the networking API, by their first words: network, subnet, port, … Where args are those of
+// Commands are the commands of the networking API, by their first words: network, subnet, port, … Where args are
+// those of
 // one command, only that is made: making all options of all commands takes longer than most commands run.
 func Commands(args ...string) []*cobra.Command {
 	if len(args) > 0 {
@@ -47,14 +48,14 @@ func Commands(args ...string) []*cobra.Command {
 func commands(args []string) []*cobra.Command {
 	b := &builder{registry: newRegistry(), words: map[string]*cobra.Command{}, args: args}
 	for _, k := range b.registry.kinds {
-		if b.wants(k.words) || slices.ContainsFunc(k.actions, func(a action) bool { return a.under != "" && b.wants(a.under) }) {
+		elsewhere := func(a action) bool { return a.under != "" && b.wants(a.under) }
+		if b.wants(k.words) || slices.ContainsFunc(k.actions, elsewhere) {
 			b.kind(k)
 		}
 	}
-	b.quota()
-	b.extension()
-	b.topology()
-	b.subports()
+	for _, s := range specials() {
+		b.special(s)
+	}
 	for _, top := range b.roots {
 		summarise(top)
 		top.GroupID = Group
@@ -273,7 +274,8 @@ func (b *builder) finish(cmd *cobra.Command, k *kind, v verb, options []option, 
 			return err
 		}
 		return run(&call{
-			ctx: cmd.Context(), cmd: cmd, registry: b.registry, kind: k, verb: v, args: args, options: options, api: api, printer: printer,
+			ctx: cmd.Context(), cmd: cmd, registry: b.registry, kind: k, verb: v, args: args, options: options,
+			api: api, printer: printer,
 			body: object{}, query: url.Values{},
 		})
 	}
@@ -319,10 +321,8 @@ func addOptions(cmd *cobra.Command, v verb, options []option) {
 			flags.Bool(o.name, false, o.help)
 		} else {
 			flags.Var(&texts{what: o.placeholder()}, o.name, o.describe())
-			values := o.values
-			_ = cmd.RegisterFlagCompletionFunc(o.name, func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
-				return values, cobra.ShellCompDirectiveNoFileComp
-			})
+			offer := cobra.FixedCompletions(o.values, cobra.ShellCompDirectiveNoFileComp)
+			_ = cmd.RegisterFlagCompletionFunc(o.name, offer)
 		}
 		if o.alias != "" {
 			flags.Var(flags.Lookup(o.name).Value, o.alias, "the same as --"+o.name)

@@ -1,4 +1,5 @@
-// Package openstack is the command line of the networking API: `neutrino network create`, `neutrino port list`, with the
+// Package openstack is the command line of the networking API: `neutrino network create`, `neutrino port list`, with
+// the
 // words, options and columns of the openstack command, for hosts that do not have that command, and in milliseconds.
 //
 // It is made from the declarations in package schema. A kind (kind.go) joins a declaration with the words that people
@@ -7,6 +8,7 @@
 // list, show, set, unset and delete (command.go, verbs.go); what else can be done with an object is an action
 // (action.go).
 //
-// Reading order: kind.go, option.go, kinds_core.go, command.go, verbs.go, value.go; then session.go and cloud.go (who is
+// Reading order: kind.go, option.go, kinds_core.go, command.go, verbs.go, value.go; then session.go and cloud.go (who
+// is
 // asked, and as whom), find.go (names become ids) and output.go (tables, JSON, YAML, CSV).
 package openstack

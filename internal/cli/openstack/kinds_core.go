@@ -9,7 +9,9 @@ import (
 // The kinds of networks, subnets, ports and what belongs to them.
 
 // fixedIPPairs are the keys of --fixed-ip.
-var fixedIPPairs = []pair{{key: "subnet", member: "subnet_id", find: "subnet"}, {key: "ip-address", member: "ip_address"}}
+var fixedIPPairs = []pair{
+	{key: "subnet", member: "subnet_id", find: "subnet"}, {key: "ip-address", member: "ip_address"},
+}
 
 // routePairs are the keys of --route and --host-route.
 var routePairs = []pair{{key: "destination", required: true}, {key: "gateway", member: "nexthop", required: true}}
@@ -20,7 +22,9 @@ func coreKinds() []*kind {
 		{
 			words: "address scope", declared: "address_scope",
 			options: []option{{attribute: "ip_version", values: ipVersions, optional: true}},
-			list:    []column{{"ID", "id"}, {"Name", "name"}, {"IP Version", "ip_version"}, {"Shared", "shared"}, {"Project", "project_id"}},
+			list: []column{
+				{"ID", "id"}, {"Name", "name"}, {"IP Version", "ip_version"}, {"Shared", "shared"}, {"Project", "project_id"},
+			},
 			prepare: func(c *call) error {
 				if c.verb == create && c.body["ip_version"] == nil {
 					c.body["ip_version"] = 4
@@ -30,16 +34,22 @@ func coreKinds() []*kind {
 		},
 		{
 			words: "ip availability", declared: "network_ip_availability", names: "network_name",
-			options: []option{{name: "ip-version", attribute: "ip_version", verbs: list, values: ipVersions, byDefault: "4", help: "The IP version that is counted."}},
+			options: []option{{
+				name: "ip-version", attribute: "ip_version", verbs: list, values: ipVersions, byDefault: "4",
+				help: "The IP version that is counted.",
+			}},
 			list: []column{
-				{"Network ID", "network_id"}, {"Network Name", "network_name"}, {"Total IPs", "total_ips"}, {"Used IPs", "used_ips"},
+				{"Network ID", "network_id"}, {"Network Name", "network_name"}, {"Total IPs", "total_ips"},
+				{"Used IPs", "used_ips"},
 			},
 		},
 		{
 			words: "availability zone", declared: "availability_zone",
-			options: []option{{name: "network", sets: true, verbs: list, help: "Taken for granted: there are zones of networking only."}},
-			list:    []column{{"Zone Name", "name"}, {"Zone Status", "state"}},
-			long:    []column{{"Zone Resource", "resource"}},
+			options: []option{{
+				name: "network", sets: true, verbs: list, help: "Taken for granted: there are zones of networking only.",
+			}},
+			list: []column{{"Zone Name", "name"}, {"Zone Status", "state"}},
+			long: []column{{"Zone Resource", "resource"}},
 			computed: map[string]func(object) any{"state": func(o object) any {
 				if o["state"] == "unavailable" {
 					return "not available"
@@ -59,7 +69,10 @@ func networkKind() *kind {
 			{name: "external", off: "internal", attribute: "router:external"},
 			{name: "provider-segment", attribute: "provider:segmentation_id"},
 			{name: "transparent-vlan", off: "no-transparent-vlan", attribute: "vlan_transparent"},
-			{name: "agent", find: "agent", from: "/agents/{}/dhcp-networks", verbs: list, help: "The DHCP agent that serves them."},
+			{
+				name: "agent", find: "agent", from: "/agents/{}/dhcp-networks", verbs: list,
+				help: "The DHCP agent that serves them.",
+			},
 		},
 		without: []string{"segments"},
 		list:    []column{{"ID", "id"}, {"Name", "name"}, {"Subnets", "subnets"}},
@@ -95,13 +108,22 @@ func subnetKind() *kind {
 			{name: "subnet-range", attribute: "cidr"},
 			{attribute: "ip_version", values: ipVersions, optional: true},
 			{name: "dhcp", off: "no-dhcp", attribute: "enable_dhcp"},
-			{name: "gateway", attribute: "gateway_ip", verbs: writes | list | unset, help: "The address of its gateway; none: there is none; auto: the first of its range."},
+			{
+				name: "gateway", attribute: "gateway_ip", verbs: writes | list | unset,
+				help: "The address of its gateway; none: there is none; auto: the first of its range.",
+			},
 			{name: "use-default-subnet-pool", attribute: "use_default_subnetpool", sets: true, verbs: create},
-			{name: "use-prefix-delegation", attribute: "subnetpool_id", verbs: create, help: "prefix_delegation: its range is given from outside."},
+			{
+				name: "use-prefix-delegation", attribute: "subnetpool_id", verbs: create,
+				help: "prefix_delegation: its range is given from outside.",
+			},
 			{name: "subnet-pool", attribute: "subnetpool_id", find: "subnetpool"},
 			{name: "prefix-length", attribute: "prefixlen", verbs: create},
 			{name: "network-segment", attribute: "segment_id", find: "segment", verbs: writes},
-			{name: "allocation-pool", attribute: "allocation_pools", pairs: []pair{{key: "start", required: true}, {key: "end", required: true}}, first: true},
+			{
+				name: "allocation-pool", attribute: "allocation_pools",
+				pairs: []pair{{key: "start", required: true}, {key: "end", required: true}}, first: true,
+			},
 			{name: "dns-nameserver", off: "no-dns-nameservers", attribute: "dns_nameservers", first: true},
 			{name: "host-route", attribute: "host_routes", pairs: routePairs, first: true},
 			{name: "service-type", attribute: "service_types", first: true},
@@ -155,7 +177,10 @@ func portKind() *kind {
 			}},
 			{name: "security-group", attribute: "security_groups", find: "security_group"},
 			{name: "security-group", attribute: "security_groups", find: "security_group", many: true, verbs: list},
-			{name: "enable-uplink-status-propagation", off: "disable-uplink-status-propagation", attribute: "propagate_uplink_status"},
+			{
+				name: "enable-uplink-status-propagation", off: "disable-uplink-status-propagation",
+				attribute: "propagate_uplink_status",
+			},
 			{name: "numa-policy-required", attribute: "numa_affinity_policy", sets: "required"},
 			{name: "numa-policy-preferred", attribute: "numa_affinity_policy", sets: "preferred"},
 			{name: "numa-policy-legacy", attribute: "numa_affinity_policy", sets: "legacy"},
@@ -163,11 +188,16 @@ func portKind() *kind {
 			{name: "data-plane-status", attribute: "data_plane_status", verbs: set | unset},
 		},
 		objects: []string{"binding:profile", "binding:vif_details"},
-		list:    []column{{"ID", "id"}, {"Name", "name"}, {"MAC Address", "mac_address"}, {"Fixed IP Addresses", "fixed_ips"}, {"Status", "status"}},
-		long:    []column{{"Security Groups", "security_groups"}, {"Device Owner", "device_owner"}, {"Tags", "tags"}},
+		list: []column{
+			{"ID", "id"}, {"Name", "name"}, {"MAC Address", "mac_address"}, {"Fixed IP Addresses", "fixed_ips"},
+			{"Status", "status"},
+		},
+		long: []column{{"Security Groups", "security_groups"}, {"Device Owner", "device_owner"}, {"Tags", "tags"}},
 		show: []column{
-			{"binding_host_id", "binding:host_id"}, {"binding_profile", "binding:profile"}, {"binding_vif_details", "binding:vif_details"},
-			{"binding_vif_type", "binding:vif_type"}, {"binding_vnic_type", "binding:vnic_type"}, {"security_group_ids", "security_groups"},
+			{"binding_host_id", "binding:host_id"}, {"binding_profile", "binding:profile"},
+			{"binding_vif_details", "binding:vif_details"},
+			{"binding_vif_type", "binding:vif_type"}, {"binding_vnic_type", "binding:vnic_type"},
+			{"security_group_ids", "security_groups"},
 		},
 	}
 }
@@ -183,7 +213,8 @@ func subnetPoolKind() *kind {
 		},
 		list: []column{{"ID", "id"}, {"Name", "name"}, {"Prefixes", "prefixes"}},
 		long: []column{
-			{"Default Prefix Length", "default_prefixlen"}, {"Address Scope", "address_scope_id"}, {"Default Subnet Pool", "is_default"},
+			{"Default Prefix Length", "default_prefixlen"}, {"Address Scope", "address_scope_id"},
+			{"Default Subnet Pool", "is_default"},
 			{"Shared", "shared"}, {"Tags", "tags"},
 		},
 	}
@@ -194,7 +225,8 @@ func segmentKind() *kind {
 		words: "network segment", declared: "segment",
 		options: []option{{name: "segment", attribute: "segmentation_id"}},
 		list: []column{
-			{"ID", "id"}, {"Name", "name"}, {"Network", "network_id"}, {"Network Type", "network_type"}, {"Segment", "segmentation_id"},
+			{"ID", "id"}, {"Name", "name"}, {"Network", "network_id"}, {"Network Type", "network_type"},
+			{"Segment", "segmentation_id"},
 		},
 		long: []column{{"Physical Network", "physical_network"}},
 		omit: []string{"created_at", "updated_at", "revision_number"},
@@ -223,7 +255,8 @@ func segmentRangeKind() *kind {
 		},
 		list: []column{
 			{"ID", "id"}, {"Name", "name"}, {"Default", "default"}, {"Shared", "shared"}, {"Project ID", "project_id"},
-			{"Network Type", "network_type"}, {"Physical Network", "physical_network"}, {"Minimum ID", "minimum"}, {"Maximum ID", "maximum"},
+			{"Network Type", "network_type"}, {"Physical Network", "physical_network"}, {"Minimum ID", "minimum"},
+			{"Maximum ID", "maximum"},
 		},
 		long:     []column{{"Used", "used"}, {"Available", "available"}},
 		longWith: []string{"used", "unused", "available", "unavailable"},
@@ -271,7 +304,10 @@ func usedRanges(o object) any {
 
 func trunkKind() *kind {
 	subports := []pair{
-		{key: "port", member: "port_id", find: "port", required: true}, {key: "segmentation-type", member: "segmentation_type"},
+		{
+			key: "port", member: "port_id", find: "port", required: true}, {key: "segmentation-type",
+			member: "segmentation_type",
+		},
 		{key: "segmentation-id", member: "segmentation_id", integer: true},
 	}
 	return &kind{
@@ -279,10 +315,15 @@ func trunkKind() *kind {
 		options: []option{
 			{name: "parent-port", attribute: "port_id", find: "port"},
 			{name: "subport", attribute: "sub_ports", pairs: subports, verbs: create | set, add: "add_subports"},
-			{name: "subport", attribute: "sub_ports", find: "port", member: "port_id", many: true, verbs: unset, remove: "remove_subports"},
+			{
+				name: "subport", attribute: "sub_ports", find: "port", member: "port_id", many: true, verbs: unset,
+				remove: "remove_subports",
+			},
 		},
 		list: []column{{"ID", "id"}, {"Name", "name"}, {"Parent Port", "port_id"}, {"Description", "description"}},
-		long: []column{{"Status", "status"}, {"State", "admin_state_up"}, {"Created At", "created_at"}, {"Updated At", "updated_at"}},
+		long: []column{
+			{"Status", "status"}, {"State", "admin_state_up"}, {"Created At", "created_at"}, {"Updated At", "updated_at"},
+		},
 		show: []column{{oldOwner, oldOwner}},
 	}
 }

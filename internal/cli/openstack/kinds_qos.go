@@ -16,13 +16,17 @@ func qosKinds() []*kind {
 	return []*kind{
 		{
 			words: "network qos policy", declared: "policy",
-			list: []column{{"ID", "id"}, {"Name", "name"}, {"Shared", "shared"}, {"Default", "is_default"}, {"Project", "project_id"}},
+			list: []column{
+				{"ID", "id"}, {"Name", "name"}, {"Shared", "shared"}, {"Default", "is_default"}, {"Project", "project_id"},
+			},
 			omit: []string{"created_at", "updated_at", "revision_number"},
 			actions: []action{
 				{
 					under: ruleWords, words: "create", arguments: []string{"qos-policy"}, short: "Add a rule to a QoS policy",
-					options: append([]option{{name: "type", values: ruleTypes(), required: create, help: "The type of the rule."}}, ruleOptions()...),
-					do:      createRule,
+					options: append(ruleOptions(), option{
+						name: "type", values: ruleTypes(), required: create, help: "The type of the rule.",
+					}),
+					do: createRule,
 				},
 				{
 					under: ruleWords, words: "list", arguments: []string{"qos-policy"}, short: "List the rules of a QoS policy",
@@ -50,7 +54,8 @@ func qosKinds() []*kind {
 					},
 				},
 				{
-					under: ruleWords, words: "delete", arguments: []string{"qos-policy", "rule"}, short: "Remove a rule from a QoS policy",
+					under: ruleWords, words: "delete", arguments: []string{"qos-policy", "rule"},
+					short: "Remove a rule from a QoS policy",
 					do: func(c *call) error {
 						_, path, err := c.rule()
 						if err != nil {
@@ -64,7 +69,10 @@ func qosKinds() []*kind {
 		{
 			words: "network qos rule type", declared: "rule_type", names: "type",
 			options: []option{
-				{name: "all-supported", attribute: "all_supported", sets: true, verbs: list, help: "All types that some driver supports."},
+				{
+					name: "all-supported", attribute: "all_supported", sets: true, verbs: list,
+					help: "All types that some driver supports.",
+				},
 				{name: "all-rules", attribute: "all_rules", sets: true, verbs: list, help: "All types that there are."},
 			},
 			without: []string{"type", "drivers"},
@@ -198,7 +206,8 @@ func listRules(c *call) error {
 		return err
 	}
 	columns := []column{
-		{"ID", "id"}, {"QoS Policy ID", "qos_policy_id"}, {"Type", "type"}, {"Max Kbps", "max_kbps"}, {"Max Burst Kbits", "max_burst_kbps"},
+		{"ID", "id"}, {"QoS Policy ID", "qos_policy_id"}, {"Type", "type"}, {"Max Kbps", "max_kbps"},
+		{"Max Burst Kbits", "max_burst_kbps"},
 		{"Min Kbps", "min_kbps"}, {"Min Kpps", "min_kpps"}, {"DSCP mark", "dscp_mark"}, {"Direction", "direction"},
 	}
 	rows := c.kind.rows(rules, columns)

@@ -14,7 +14,9 @@ func routerKinds() []*kind {
 		routerKind(),
 		{
 			words: "network l3 conntrack helper", declared: "conntrack_helper",
-			list: []column{{"ID", "id"}, {"Router ID", "router_id"}, {"Helper", "helper"}, {"Protocol", "protocol"}, {"Port", "port"}},
+			list: []column{
+				{"ID", "id"}, {"Router ID", "router_id"}, {"Helper", "helper"}, {"Protocol", "protocol"}, {"Port", "port"},
+			},
 			show: []column{{"name", ""}},
 		},
 		{
@@ -28,7 +30,8 @@ func routerKinds() []*kind {
 		{
 			words: "floating ip pool", declared: "floatingip_pool",
 			list: []column{
-				{"Subnet ID", "subnet_id"}, {"Subnet", "subnet_name"}, {"Network ID", "network_id"}, {"Subnet Range", "cidr"}, {"Project", "project_id"},
+				{"Subnet ID", "subnet_id"}, {"Subnet", "subnet_name"}, {"Network ID", "network_id"}, {"Subnet Range", "cidr"},
+				{"Project", "project_id"},
 			},
 		},
 		portForwardingKind(),
@@ -43,8 +46,14 @@ func routerKind() *kind {
 			{name: "enable-ndp-proxy", off: "disable-ndp-proxy", attribute: "enable_ndp_proxy"},
 			{name: "route", attribute: "routes", pairs: routePairs},
 			{name: "external-gateway", find: "network", verbs: writes, help: "The external network to which its gateway leads."},
-			{name: "fixed-ip", pairs: fixedIPPairs, many: true, verbs: writes, help: "An address of its gateway, and its subnet."},
-			{name: "enable-snat", sets: true, verbs: writes, help: "Its gateway hides the addresses of the networks behind its own."},
+			{
+				name: "fixed-ip", pairs: fixedIPPairs, many: true, verbs: writes,
+				help: "An address of its gateway, and its subnet.",
+			},
+			{
+				name: "enable-snat", sets: true, verbs: writes,
+				help: "Its gateway hides the addresses of the networks behind its own.",
+			},
 			{name: "disable-snat", sets: true, verbs: writes, help: "Its gateway does not."},
 			{name: "qos-policy", off: "no-qos-policy", find: "policy", verbs: writes, help: "The QoS policy of its gateway."},
 			{name: "external-gateway", sets: true, verbs: unset, help: "It has no gateway any longer."},
@@ -57,7 +66,8 @@ func routerKind() *kind {
 			{"Distributed", "distributed"}, {"HA", "ha"},
 		},
 		long: []column{
-			{"Routes", "routes"}, {"External gateway info", "external_gateway_info"}, {"Availability zones", "availability_zones"}, {"Tags", "tags"},
+			{"Routes", "routes"}, {"External gateway info", "external_gateway_info"},
+			{"Availability zones", "availability_zones"}, {"Tags", "tags"},
 		},
 		seldom:   []string{"distributed", "ha"},
 		show:     []column{{oldOwner, oldOwner}, {interfacesInfo, interfacesInfo}},
@@ -67,7 +77,8 @@ func routerKind() *kind {
 		actions: []action{
 			interfaceAction("add", "subnet"), interfaceAction("remove", "subnet"),
 			interfaceAction("add", "port"), interfaceAction("remove", "port"),
-			routesAction("add", "Add routes to those that a router has"), routesAction("remove", "Remove some of the routes of a router"),
+			routesAction("add", "Add routes to those that a router has"),
+			routesAction("remove", "Remove some of the routes of a router"),
 		},
 	}
 }
@@ -172,7 +183,9 @@ func interfaceAction(do, by string) action {
 func routesAction(do, short string) action {
 	return action{
 		words: do + " route", arguments: []string{"router"}, short: short,
-		options: []option{{name: "route", pairs: routePairs, many: true, help: "The route: a destination, and the gateway that leads there."}},
+		options: []option{{
+			name: "route", pairs: routePairs, many: true, help: "The route: a destination, and the gateway that leads there.",
+		}},
 		do: func(c *call) error {
 			routes, err := c.option("route")
 			if err != nil {
@@ -187,7 +200,8 @@ func routesAction(do, short string) action {
 			}
 			var answer map[string]object
 			path := "/routers/" + router + "/" + do + "_extraroutes"
-			if err := c.api.do(c.ctx, http.MethodPut, path, nil, object{"router": object{"routes": routes}}, &answer); err != nil {
+			body := object{"router": object{"routes": routes}}
+			if err := c.api.do(c.ctx, http.MethodPut, path, nil, body, &answer); err != nil {
 				return err
 			}
 			return c.printOne(answer["router"])
@@ -203,11 +217,13 @@ func floatingIPKind() *kind {
 			{name: "subnet", attribute: "subnet_id", find: "subnet", verbs: create, help: "The subnet of its address."},
 		},
 		list: []column{
-			{"ID", "id"}, {"Floating IP Address", "floating_ip_address"}, {"Fixed IP Address", "fixed_ip_address"}, {"Port", "port_id"},
+			{"ID", "id"}, {"Floating IP Address", "floating_ip_address"}, {"Fixed IP Address", "fixed_ip_address"},
+			{"Port", "port_id"},
 			{"Floating Network", "floating_network_id"}, {"Project", "project_id"},
 		},
 		long: []column{
-			{"Router", "router_id"}, {"Status", "status"}, {"Description", "description"}, {"Tags", "tags"}, {"DNS Name", "dns_name"},
+			{"Router", "router_id"}, {"Status", "status"}, {"Description", "description"}, {"Tags", "tags"},
+			{"DNS Name", "dns_name"},
 			{"DNS Domain", "dns_domain"},
 		},
 		show: []column{{"name", "floating_ip_address"}, {"floating_ip_address", "floating_ip_address"}, {"subnet_id", ""}},
@@ -220,14 +236,21 @@ func portForwardingKind() *kind {
 		words: "floating ip port forwarding", declared: "port_forwarding",
 		options: []option{
 			{name: "port", attribute: "internal_port_id", find: "port", verbs: writes | list},
-			{name: "internal-protocol-port", verbs: writes, help: "The port of the protocol, or a range A:B, to which connections are handed."},
-			{name: "external-protocol-port", verbs: writes, help: "The port of the protocol, or a range A:B, at the floating IP."},
+			{
+				name: "internal-protocol-port", verbs: writes,
+				help: "The port of the protocol, or a range A:B, to which connections are handed.",
+			},
+			{
+				name: "external-protocol-port", verbs: writes,
+				help: "The port of the protocol, or a range A:B, at the floating IP.",
+			},
 			{name: "external-protocol-port", attribute: "external_port", verbs: list},
 		},
 		without: []string{"internal_port", "external_port", "internal_port_range", "external_port_range"},
 		list: []column{
 			{"ID", "id"}, {"Internal Port ID", "internal_port_id"}, {"Internal IP Address", "internal_ip_address"},
-			{"Internal Port", "internal_port"}, {"External Port", "external_port"}, {"Protocol", "protocol"}, {"Description", "description"},
+			{"Internal Port", "internal_port"}, {"External Port", "external_port"}, {"Protocol", "protocol"},
+			{"Description", "description"},
 		},
 		show: []column{{"name", ""}},
 		omit: []string{"internal_port_range", "external_port_range"},

@@ -30,10 +30,14 @@ func securityKinds() []*kind {
 			words: "address group", declared: "address_group",
 			options: []option{
 				{name: "address", attribute: "addresses", block: true, verbs: create},
-				{name: "address", attribute: "addresses", block: true, many: true, verbs: set | unset, add: "add_addresses", remove: "remove_addresses"},
+				{
+					name: "address", attribute: "addresses", block: true, many: true, verbs: set | unset, add: "add_addresses",
+					remove: "remove_addresses",
+				},
 			},
 			list: []column{
-				{"ID", "id"}, {"Name", "name"}, {"Description", "description"}, {"Project", "project_id"}, {"Addresses", "addresses"},
+				{"ID", "id"}, {"Name", "name"}, {"Description", "description"}, {"Project", "project_id"},
+				{"Addresses", "addresses"},
 			},
 			omit: []string{"created_at", "updated_at", "revision_number", "tags"},
 		},
@@ -47,9 +51,15 @@ func securityRuleKind() *kind {
 		create:           []argument{{label: "group", attribute: "security_group_id", find: "security_group"}},
 		optionalArgument: &argument{label: "group", attribute: "security_group_id", find: "security_group"},
 		options: []option{
-			{name: "ingress", attribute: "direction", sets: "ingress", verbs: create | list, help: "Of packets that come in (default)."},
+			{
+				name: "ingress", attribute: "direction", sets: "ingress", verbs: create | list,
+				help: "Of packets that come in (default).",
+			},
 			{name: "egress", attribute: "direction", sets: "egress", verbs: create | list, help: "Of packets that go out."},
-			{name: "protocol", alias: "proto", attribute: "protocol", help: "The protocol, a name or a number; any: all of them."},
+			{
+				name: "protocol", alias: "proto", attribute: "protocol",
+				help: "The protocol, a name or a number; any: all of them.",
+			},
 			{name: "dst-port", verbs: create, help: "The destination port, or a range A:B."},
 			{name: "icmp-type", verbs: create, help: "The type of ICMP."},
 			{name: "icmp-code", verbs: create, help: "The code of ICMP."},
@@ -57,8 +67,10 @@ func securityRuleKind() *kind {
 		},
 		without: []string{"port_range_min", "port_range_max", "normalized_cidr", "belongs_to_default_sg"},
 		list: []column{
-			{"ID", "id"}, {"IP Protocol", "protocol"}, {"Ethertype", "ethertype"}, {"IP Range", "ip_range"}, {"Port Range", "port_range"},
-			{"Direction", "direction"}, {"Remote Security Group", "remote_group_id"}, {"Remote Address Group", "remote_address_group_id"},
+			{"ID", "id"}, {"IP Protocol", "protocol"}, {"Ethertype", "ethertype"}, {"IP Range", "ip_range"},
+			{"Port Range", "port_range"},
+			{"Direction", "direction"}, {"Remote Security Group", "remote_group_id"},
+			{"Remote Address Group", "remote_address_group_id"},
 			{"Security Group", "security_group_id"},
 		},
 		show: []column{{"ether_type", "ethertype"}, {"name", ""}},
@@ -189,7 +201,10 @@ func rbacKind() *kind {
 			{name: "type", attribute: "object_type", values: types},
 			{attribute: "action", values: []string{"access_as_external", "access_as_shared"}},
 			{name: "target-project", attribute: "target_tenant", find: findProject, verbs: create | set | list, optional: true},
-			{name: "target-all-projects", attribute: "target_tenant", sets: "*", verbs: create | set, help: "With all projects."},
+			{
+				name: "target-all-projects", attribute: "target_tenant", sets: "*", verbs: create | set,
+				help: "With all projects.",
+			},
 		},
 		without: []string{"object_id"},
 		list:    []column{{"ID", "id"}, {"Object Type", "object_type"}, {"Object ID", "object_id"}},

@@ -14,7 +14,8 @@ func serviceKinds() []*kind {
 		{
 			words: "network flavor profile", declared: "service_profile",
 			list: []column{
-				{"ID", "id"}, {"Driver", "driver"}, {"Enabled", "enabled"}, {"Metainfo", "metainfo"}, {"Description", "description"},
+				{"ID", "id"}, {"Driver", "driver"}, {"Enabled", "enabled"}, {"Metainfo", "metainfo"},
+				{"Description", "description"},
 			},
 			show: []column{{"meta_info", "metainfo"}, {"project_id", "project_id"}},
 		},
@@ -31,7 +32,10 @@ func serviceKinds() []*kind {
 			create: []argument{{label: "meter", attribute: "metering_label_id", find: "metering_label"}},
 			options: []option{
 				{name: "exclude", off: "include", attribute: "excluded"},
-				{name: "ingress", attribute: "direction", sets: "ingress", verbs: create | list, help: "Of packets that come in (default)."},
+				{
+					name: "ingress", attribute: "direction", sets: "ingress", verbs: create | list,
+					help: "Of packets that come in (default).",
+				},
 				{name: "egress", attribute: "direction", sets: "egress", verbs: create | list, help: "Of packets that go out."},
 			},
 			list: []column{
@@ -58,7 +62,8 @@ func serviceKinds() []*kind {
 				{name: "local-port", attribute: "local_port_id", find: "port"},
 			},
 			list: []column{
-				{"ID", "id"}, {"Name", "name"}, {"Description", "description"}, {"Project", "project_id"}, {"Local Port ID", "local_port_id"},
+				{"ID", "id"}, {"Name", "name"}, {"Description", "description"}, {"Project", "project_id"},
+				{"Local Port ID", "local_port_id"},
 				{"Network", "network_id"}, {"Local IP address", "local_ip_address"}, {"IP mode", "ip_mode"},
 			},
 		},
@@ -80,22 +85,29 @@ func agentKind() *kind {
 	// The client's words for the types of agents.
 	types := map[string]any{
 		"bgp": "BGP dynamic routing agent", "dhcp": "DHCP agent", "open-vswitch": "Open vSwitch agent",
-		"linux-bridge": "Linux bridge agent", "l3": "L3 agent", "loadbalancer": "Loadbalancer agent", "metering": "Metering agent",
+		"linux-bridge": "Linux bridge agent", "l3": "L3 agent", "loadbalancer": "Loadbalancer agent",
+		"metering": "Metering agent",
 		"metadata": "Metadata agent", "macvtap": "Macvtap agent", "nic": "NIC Switch agent", "ofa": "OFA driver agent",
 	}
 	return &kind{
 		words: "network agent", declared: "agent",
 		options: []option{
 			{name: "agent-type", attribute: "agent_type", as: types, verbs: list},
-			{name: "network", find: "network", from: "/networks/{}/dhcp-agents", verbs: list, help: "The network that they serve."},
+			{
+				name: "network", find: "network", from: "/networks/{}/dhcp-agents", verbs: list,
+				help: "The network that they serve.",
+			},
 			{name: "router", find: "router", from: "/routers/{}/l3-agents", verbs: list, help: "The router that they serve."},
 		},
 		list: []column{
-			{"ID", "id"}, {"Agent Type", "agent_type"}, {"Host", "host"}, {"Availability Zone", "availability_zone"}, {"Alive", "alive"},
+			{"ID", "id"}, {"Agent Type", "agent_type"}, {"Host", "host"}, {"Availability Zone", "availability_zone"},
+			{"Alive", "alive"},
 			{"State", "admin_state_up"}, {"Binary", "binary"},
 		},
 		objects: []string{"configurations"},
-		show:    []column{{"configuration", "configurations"}, {"last_heartbeat_at", "heartbeat_timestamp"}, {"ha_state", ""}},
+		show: []column{
+			{"configuration", "configurations"}, {"last_heartbeat_at", "heartbeat_timestamp"}, {"ha_state", ""},
+		},
 		actions: []action{
 			servedAction("add", "network", "dhcp"), servedAction("remove", "network", "dhcp"),
 			servedAction("add", "router", "l3"), servedAction("remove", "router", "l3"),
@@ -107,8 +119,10 @@ func agentKind() *kind {
 func servedAction(do, what, kindOfAgent string) action {
 	return action{
 		words: do + " " + what, arguments: []string{"agent", what},
-		short:   map[string]string{"add": "Let an agent serve a ", "remove": "Let an agent serve no longer a "}[do] + what,
-		options: []option{{name: kindOfAgent, sets: true, help: "Taken for granted: only agents of this kind serve a " + what + "."}},
+		short: map[string]string{"add": "Let an agent serve a ", "remove": "Let an agent serve no longer a "}[do] + what,
+		options: []option{{
+			name: kindOfAgent, sets: true, help: "Taken for granted: only agents of this kind serve a " + what + ".",
+		}},
 		do: func(c *call) error {
 			id, err := c.find(what, c.args[1])
 			if err != nil {
@@ -150,9 +164,12 @@ func flavorKind() *kind {
 	}
 	return &kind{
 		words: "network flavor", declared: "flavor",
-		options: []option{{name: "service-profile", attribute: "service_profiles", find: "service_profile", many: true, verbs: create}},
+		options: []option{{
+			name: "service-profile", attribute: "service_profiles", find: "service_profile", many: true, verbs: create,
+		}},
 		list: []column{
-			{"ID", "id"}, {"Name", "name"}, {"Enabled", "enabled"}, {"Service Type", "service_type"}, {"Description", "description"},
+			{"ID", "id"}, {"Name", "name"}, {"Enabled", "enabled"}, {"Service Type", "service_type"},
+			{"Description", "description"},
 		},
 		show: []column{{"service_profile_ids", "service_profiles"}},
 		actions: []action{
@@ -173,8 +190,10 @@ func logKind() *kind {
 			{name: "resource", verbs: create, help: "The object whose packets are logged, of the resource type."},
 			{name: "target", attribute: "target_id", find: "port", verbs: create},
 		},
-		without:  []string{"resource_id"},
-		list:     []column{{"ID", "id"}, {"Enabled", "enabled"}, {"Name", "name"}, {"Type", "resource_type"}, {"Summary", "summary"}},
+		without: []string{"resource_id"},
+		list: []column{
+			{"ID", "id"}, {"Enabled", "enabled"}, {"Name", "name"}, {"Type", "resource_type"}, {"Summary", "summary"},
+		},
 		full:     full,
 		show:     append([]column{{oldOwner, oldOwner}}, full...),
 		computed: map[string]func(object) any{"summary": logSummary},

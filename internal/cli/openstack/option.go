@@ -80,7 +80,8 @@ var spellings = map[string]option{
 	"availability_zone_hints": {name: "availability-zone-hint"},
 }
 
-// unspelt are the attributes that are never given: what the service says by itself, the old name of project_id, and tags,
+// unspelt are the attributes that are never given: what the service says by itself, the old name of project_id, and
+// tags,
 // which have options of their own.
 var unspelt = []string{"id", oldOwner, "tags", "created_at", "updated_at", "revision_number"}
 

@@ -177,7 +177,7 @@ func (p printer) one(columns []column, row []any) error {
 	for i, c := range columns {
 		t.AppendRow(table.Row{c.title, cell(c.attribute, row[i])})
 	}
-	t.SetColumnConfigs([]table.ColumnConfig{{Number: 1, AlignHeader: text.AlignCenter}, {Number: 2, Align: text.AlignLeft, AlignHeader: text.AlignCenter}})
+	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, Align: text.AlignLeft}})
 	t.Render()
 	return nil
 }

@@ -286,7 +286,8 @@ func integer(text string) (json.Number, error) {
 	return json.Number(text), nil
 }
 
-// readPairs reads subnet=blue,ip-address=10.0.0.7. A comma before something that is none of the keys belongs to the value,
+// readPairs reads subnet=blue,ip-address=10.0.0.7. A comma before something that is none of the keys belongs to the
+// value,
 // as in name=domain-search,value=a.example,b.example.
 func (c *call) readPairs(pairs []pair, text string) (object, error) {
 	keys := make([]string, len(pairs))

@@ -330,7 +330,9 @@ func (c *call) deleteOne(parent, ref string) error {
 }
 
 // list fetches the objects of a collection, page by page where the service says that there are more.
-func (s *session) list(ctx context.Context, d *schema.Declaration, path string, query url.Values, into *[]object) error {
+func (s *session) list(
+	ctx context.Context, d *schema.Declaration, path string, query url.Values, into *[]object,
+) error {
 	for {
 		var answer map[string]any
 		if err := s.do(ctx, http.MethodGet, path, query, nil, &answer); err != nil {
