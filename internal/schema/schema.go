@@ -1,10 +1,11 @@
 // Package schema declares the resources of the networking API as Go data. From one declaration come decoding,
-// validation, defaults, views, filters, sorting, the policy actions to ask for, the extensions list, and later the
-// OpenAPI document and the command line.
+// validation, defaults, views, filters, sorting, the policy actions to ask for, the extensions list, the OpenAPI document
+// and the command line.
 //
 // A Resource is a list of Attributes. An attribute knows its name, when a client may give it (Post, Put), how a value is
 // validated and put into the model struct, and how it is read back. The attributes of one resource stand in one file:
-// network.go, subnet.go, port.go, agent.go.
+// network.go, subnet.go, port.go, agent.go; what else can be done with objects stands in actions.go. Who wants to know all
+// resources without their Go types asks All (declaration.go); what values look like is a Shape (shape.go).
 //
 // Validation here is of single values; what needs the state (does the network exist, is the address free) belongs to the
 // rules in internal/service.
