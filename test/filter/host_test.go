@@ -88,7 +88,7 @@ func (h *host) program(view *agent.View) error {
 			return fmt.Errorf("%s: %w", part.Name(), err)
 		}
 		for _, s := range statuses {
-			if s.State != sb.ObjectStatus_STATE_DONE {
+			if s.State == sb.ObjectStatus_STATE_ERROR {
 				return fmt.Errorf("%s: %s is %s: %s", part.Name(), s.Key, s.State, s.Reason)
 			}
 		}

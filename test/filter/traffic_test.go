@@ -365,7 +365,7 @@ func (t *traffic) neighbour(from, to, _ int) {
 	if t.chance(2, "to all") {
 		s.packet.DestinationIP = allNodes
 		s = t.toAll(s)
-		s.form.to = allNodesMAC
+		s.form.to, s.form.parts, s.form.lost = allNodesMAC, 0, false // see the fragments of package verdict
 	}
 	t.add(s)
 }
