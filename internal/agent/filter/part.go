@@ -38,6 +38,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
 	"github.com/neutrino-net/neutrino/internal/dataplane/nft"
 	rs "github.com/neutrino-net/neutrino/internal/dataplane/ruleset"
+	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/netlinkx"
 	"github.com/neutrino-net/neutrino/internal/reconcile"
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
@@ -75,6 +76,8 @@ type Part struct {
 	changes int
 	// switched are the bridges, by index, that have been seen to be switched on.
 	switched map[int]bool
+	// followed are the bridges, by name, through which connections are followed.
+	followed map[string]bool
 	looked   time.Time // when bridges were last looked at
 	// stale says that a bridge may have changed since.
 	stale atomic.Bool
@@ -290,7 +293,7 @@ func (p *Part) switchBridges() error {
 	if err != nil {
 		return err
 	}
-	now := map[int]bool{}
+	now, followed := map[int]bool{}, map[string]bool{}
 	for _, bridge := range p.state.zones.bridges() {
 		l := links[bridge]
 		if l == nil || l.Bridge == nil {
@@ -308,9 +311,9 @@ func (p *Part) switchBridges() error {
 				p.drift("bridge", bridge, "its packets were not followed any more")
 			}
 		}
-		now[l.Index] = true
+		now[l.Index], followed[bridge] = true, true
 	}
-	p.switched, p.looked = now, time.Now()
+	p.switched, p.followed, p.looked = now, followed, time.Now()
 	return nil
 }
 
@@ -332,6 +335,8 @@ func (p *Part) statuses() []agent.Status {
 		status := agent.Status{Key: key, State: sb.ObjectStatus_STATE_DONE}
 		if err := p.portErr(port); err != nil {
 			status.State, status.Reason = sb.ObjectStatus_STATE_ERROR, err.Error()
+		} else if s.form == formINet && !p.followed[model.BridgeName(port.network)] {
+			status.State = sb.ObjectStatus_STATE_ABSENT // until there is a bridge through which its answers would come
 		}
 		all = append(all, status)
 	}
