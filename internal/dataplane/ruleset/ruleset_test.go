@@ -220,3 +220,29 @@ func TestATableOfAnotherVersionIsReplaced(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 }
+
+// Kernels before 6.9 have no tables of a process that outlive it. A table that was there before without an owner is like
+// theirs: what others change is found by the generation of the ruleset.
+func TestATableOfNobodyIsPutRight(t *testing.T) {
+	h := testkit.NewHost(t, "ruleset")
+	h.Run("nft", "add table bridge ours")
+	table := want(open(t, h))
+	apply(t, table)
+	for _, command := range []string{
+		"insert rule bridge ours group accept", "flush table bridge ours", "delete element bridge ours ways { tap2 }",
+		"delete element bridge ours blocks { 10.1.2.0/24 }", "delete table bridge ours",
+	} {
+		h.Run("nft", command)
+		if n := apply(t, table); n == 0 || !table.Drifted() {
+			t.Errorf("after %q: %d changes, drift %v", command, n, table.Drifted())
+		}
+		table.Forget() // what is there, not what is believed
+		if n := apply(t, table); n != 0 || table.Drifted() {
+			t.Errorf("after %q: %d changes of what is right", command, n)
+		}
+	}
+	h.Run("nft", "add table inet theirs")
+	if n := apply(t, table); n != 0 || table.Drifted() {
+		t.Errorf("a table of somebody else: %d changes", n)
+	}
+}
