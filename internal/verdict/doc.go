@@ -95,9 +95,9 @@
 //
 // A fragmented datagram is decided as the whole that it makes: no part of it arrives unless the whole may pass, and
 // none of one whose parts are not all there, or whose first part does not have all headers (RFC 8200, section 4.5).
-// One that goes to several receivers may be lost: kernels that track connections in the bridge do not take it apart
-// again. Every part of a packet from :: has to say that it is one of ICMPv6, which it does not behind destination
-// options.
+// Parts of IPv6 that are all shorter than its least MTU, 1280 bytes, may be lost: kernels that track connections in the
+// bridge do not make such. Every part of a packet from :: has to say that it is one of ICMPv6, which it does not behind
+// destination options.
 //
 // # Where it differs from Neutron's iptables driver
 //

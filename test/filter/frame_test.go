@@ -146,8 +146,12 @@ func datagram(number int, p *verdict.Packet, f form, piece part) []byte {
 
 // upper is the header of the upper layer and what it carries, with its checksum.
 func upper(number int, p *verdict.Packet, f form) []byte {
-	// So long that each fragment has the whole mark somewhere.
-	body := bytes.Repeat(mark(number), 12)
+	// So long that each fragment has the whole mark somewhere; fragments of IPv6 are not shorter than its least MTU.
+	marks := 12
+	if p.EtherType == verdict.TypeIPv6 && f.parts > 1 {
+		marks = 155 * f.parts
+	}
+	body := bytes.Repeat(mark(number), marks)
 	var b []byte
 	at := -1 // of the checksum
 	switch p.Protocol {

@@ -358,14 +358,10 @@ func (t *traffic) neighbour(from, to, _ int) {
 			p.SourceIP = linkLocal(p.Source)
 		}
 	})
-	t.fragment(&s)
-	if s.form.parts > 1 && s.packet.SourceIP.IsUnspecified() {
-		s.form.options = false // see the fragments of package verdict
-	}
 	if t.chance(2, "to all") {
 		s.packet.DestinationIP = allNodes
 		s = t.toAll(s)
-		s.form.to, s.form.parts, s.form.lost = allNodesMAC, 0, false // see the fragments of package verdict
+		s.form.to = allNodesMAC
 	}
 	t.add(s)
 }
