@@ -37,6 +37,27 @@ func (p Process) Alive() bool {
 	return err == nil && start == p.Start && state != 'Z'
 }
 
+// lingering says whether a process that has been killed has threads left. Its first thread ends first, and is a zombie; what
+// the process had open, its sockets and locks, it has until its last one has ended.
+func (p Process) lingering() bool {
+	start, state, err := procStat(p.PID)
+	if err != nil || start != p.Start || state != 'Z' {
+		return false
+	}
+	threads, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.PID))
+	return err == nil && len(threads) > 1
+}
+
+// awaitEnd waits until nothing is left of a process that has been killed.
+func (p Process) awaitEnd(ctx context.Context) error {
+	for p.lingering() {
+		if err := pause(ctx, 5*time.Millisecond); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // procStat reads the start time (in clock ticks after boot) and the state letter of a process.
 func procStat(pid int) (start uint64, state byte, err error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

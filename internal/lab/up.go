@@ -141,6 +141,11 @@ func (l *Lab) startAll(ctx context.Context, record *Record) error {
 	if err := l.endOutdated(ctx, record); err != nil {
 		return err
 	}
+	for _, p := range record.Processes {
+		if err := p.awaitEnd(ctx); err != nil {
+			return fmt.Errorf("waiting for the end of the %s on %s: %w", p.Name, p.Host, err)
+		}
+	}
 	server := serverSpec()
 	if p, ok := record.Process(server.Name, serverName); !ok || !p.Alive() {
 		if err := l.startServer(ctx, record, server); err != nil {
@@ -216,40 +221,28 @@ func southbound(server Spec) string { return fmt.Sprintf("%s:%d", server.Address
 func (l *Lab) listen(ctx context.Context, what, recorded string, usual int) (*net.TCPListener, error) {
 	var config net.ListenConfig
 	const attempts = 100
-	if recorded != "" {
-		return listenAgain(ctx, what, recorded)
-	}
 	var lastErr error
 	for port := usual; port < usual+attempts; port++ {
 		if port == southboundPort {
 			continue // free on the loopback, but known to people as that of the hosts
 		}
-		address := fmt.Sprintf("127.0.0.1:%d", port)
+		address := recorded
+		if address == "" {
+			address = fmt.Sprintf("127.0.0.1:%d", port)
+		}
 		listener, err := config.Listen(ctx, "tcp4", address)
 		if err == nil {
-			if port != usual {
+			if recorded == "" && port != usual {
 				l.say("port %d is busy: the %s is at %s", usual, what, address)
 			}
 			return listener.(*net.TCPListener), nil
 		}
 		lastErr = err
+		if recorded != "" {
+			break
+		}
 	}
 	return nil, fmt.Errorf("opening a socket for the %s: %w", what, lastErr)
-}
-
-// listenAgain opens a socket where a server that has been killed had it. What has just been killed may hold it for a
-// moment longer: a process counts as ended when its first thread has.
-func listenAgain(ctx context.Context, what, address string) (*net.TCPListener, error) {
-	var config net.ListenConfig
-	for patience := time.Now().Add(2 * time.Second); ; {
-		listener, err := config.Listen(ctx, "tcp4", address)
-		if err == nil {
-			return listener.(*net.TCPListener), nil
-		}
-		if time.Now().After(patience) || pause(ctx, 10*time.Millisecond) != nil {
-			return nil, fmt.Errorf("opening a socket for the %s: %w", what, err)
-		}
-	}
 }
 
 // startRecorded starts a daemon and puts it on record.

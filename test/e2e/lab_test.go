@@ -111,7 +111,7 @@ func (w *world) run(host string, argv ...string) string {
 	return out
 }
 
-// kill ends a daemon with SIGKILL.
+// kill ends a daemon with SIGKILL, and waits until it has ended.
 func (w *world) kill(host, name string) {
 	w.t.Helper()
 	p, ok := w.record.Process(host, name)
@@ -121,6 +121,12 @@ func (w *world) kill(host, name string) {
 	if err := syscall.Kill(p.PID, syscall.SIGKILL); err != nil {
 		w.t.Fatal(err)
 	}
+	w.eventually(5*time.Second, "the "+name+" has ended", func() error {
+		if p.Alive() {
+			return fmt.Errorf("process %d lives", p.PID)
+		}
+		return nil
+	})
 }
 
 // network makes a network with a subnet.
