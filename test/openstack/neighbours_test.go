@@ -80,7 +80,9 @@ func withServices(token []byte, address string) []byte {
 		return token
 	}
 	for _, kind := range []string{"compute", "volumev3"} {
-		endpoint := map[string]any{"interface": "public", "region": "RegionOne", "region_id": "RegionOne", "url": address + "/" + kind, "id": kind}
+		endpoint := map[string]any{
+			"interface": "public", "region": "RegionOne", "region_id": "RegionOne", "url": address + "/" + kind, "id": kind,
+		}
 		catalog = append(catalog, map[string]any{"type": kind, "name": kind, "id": kind, "endpoints": []any{endpoint}})
 	}
 	answer["token"]["catalog"] = catalog
@@ -91,7 +93,8 @@ func withServices(token []byte, address string) []byte {
 	return changed
 }
 
-// joinHosts lets two hosts join the server that do nothing but say that they are there, and waits until their agents are.
+// joinHosts lets two hosts join the server that do nothing but say that they are there, and waits until their agents
+// are.
 func joinHosts(t *testing.T, s *cloud.Server) {
 	t.Helper()
 	for host, address := range map[string]string{"host1": "192.0.2.1", "host2": "192.0.2.2"} {
@@ -102,7 +105,9 @@ func joinHosts(t *testing.T, s *cloud.Server) {
 		c, err := southbound.New(southbound.Options{
 			Server: s.Southbound, Token: strings.TrimSpace(string(token)), Host: host, DataDir: t.TempDir(),
 			Hello: func() *sb.Hello {
-				return &sb.Hello{Version: "test", Roles: []string{"l2", "dhcp", "l3"}, TunnelIp: address, TunnelTypes: []string{"vxlan"}}
+				return &sb.Hello{
+					Version: "test", Roles: []string{"l2", "dhcp", "l3"}, TunnelIp: address, TunnelTypes: []string{"vxlan"},
+				}
 			},
 			OnBatch: func([]*sb.Document, []string, int64, bool) {},
 			Logger:  slog.New(slog.DiscardHandler),

@@ -20,8 +20,8 @@ func TestOpenrcWorksForBothClients(t *testing.T) {
 	} {
 		for _, program := range []string{"/usr/bin/openstack", cloud.Binary(t)} {
 			name := "n" + c.who
-			cmd := exec.Command("bash", "-c", `source "$0/openrc" $1 && "$2" network create "$3" -f value -c provider:network_type`,
-				c.server.Dir, c.who, program, name)
+			const script = `source "$0/openrc" $1 && "$2" network create "$3" -f value -c provider:network_type`
+			cmd := exec.Command("bash", "-c", script, c.server.Dir, c.who, program, name)
 			cmd.Env = environment("/dev/null")
 			out, err := cmd.Output()
 			if got := strings.TrimSpace(string(out)); err != nil || got != c.provider {

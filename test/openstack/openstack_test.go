@@ -29,7 +29,8 @@ func start(t *testing.T) *cloud.Server {
 
 // script is all steps, in the order in which they are done.
 var script = [][]step{
-	networkSteps, subnetSteps, portSteps, trunkSteps, segmentSteps, routerSteps, securitySteps, rbacSteps, qosSteps, serviceSteps, quotaSteps,
+	networkSteps, subnetSteps, portSteps, trunkSteps, segmentSteps, routerSteps, securitySteps, rbacSteps, qosSteps,
+	serviceSteps, quotaSteps,
 }
 
 func TestEveryCommand(t *testing.T) {
@@ -60,8 +61,10 @@ var others = []string{"bgp", "bgpvpn", "firewall", "sfc", "vpn"}
 
 // generic are the options that all commands of the client have.
 var generic = []string{
-	"--help", "--format", "--column", "--noindent", "--prefix", "--max-width", "--fit-width", "--print-empty", "--quote", "--sort-column",
-	"--sort-ascending", "--sort-descending", "--variable", "--extra-property", "--project-domain", "--target-project-domain", "--all-projects",
+	"--help", "--format", "--column", "--noindent", "--prefix", "--max-width", "--fit-width", "--print-empty", "--quote",
+	"--sort-column",
+	"--sort-ascending", "--sort-descending", "--variable", "--extra-property", "--project-domain", "--target-project-domain",
+	"--all-projects",
 }
 
 // TestEveryCommandOfTheClientIsThere compares the words and options of both, and the words with the script.
@@ -78,13 +81,14 @@ func TestEveryCommandOfTheClientIsThere(t *testing.T) {
 	if len(commands) < 160 {
 		t.Errorf("the client has %d commands only", len(commands))
 	}
+	steps := slices.Concat(slices.Concat(script...), agentSteps)
 	root := &cobra.Command{Use: "neutrino"}
 	root.AddCommand(openstack.Commands()...)
 	for words, options := range commands {
 		if first, _, _ := strings.Cut(words, " "); slices.Contains(others, first) {
 			continue
 		}
-		if !slices.ContainsFunc(slices.Concat(append(script, agentSteps)...), func(s step) bool { return strings.HasPrefix(s.do+" ", words+" ") }) {
+		if !slices.ContainsFunc(steps, func(s step) bool { return strings.HasPrefix(s.do+" ", words+" ") }) {
 			t.Errorf("no step does openstack %s", words)
 		}
 		cmd, left, err := root.Find(strings.Fields(words))

@@ -23,7 +23,8 @@ type step struct {
 	save string
 	// fails are words of the reason why the command is refused.
 	fails string
-	// openstack, neutrino and differs say why only the one command does it, only the other, or both with different answers.
+	// openstack, neutrino and differs say why only the one command does it, only the other, or both with different
+	// answers.
 	openstack, neutrino, differs string
 }
 

@@ -4,32 +4,42 @@ package openstack
 
 var networkSteps = []step{
 	{do: "network create blue --description first --tag tour --tag sea --mtu 1400 --dns-domain blue.example.", as: "demo",
-		want: `{"name":"blue","mtu":1400,"status":"ACTIVE","admin_state_up":true,"tags":["tour","sea"],"dns_domain":"blue.example.",
+		want: `{"name":"blue","mtu":1400,"status":"ACTIVE","admin_state_up":true,"tags":["tour","sea"],
+			"dns_domain":"blue.example.",
 			"router:external":false,"shared":false,"port_security_enabled":true,"provider:network_type":null}`},
 	{do: "network create x --share", as: "demo", fails: "disallowed by policy"},
-	{do: "network create tagged --provider-network-type vlan --provider-physical-network physnet1 --provider-segment 101 --no-share --disable",
-		want: `{"provider:network_type":"vlan","provider:physical_network":"physnet1","provider:segmentation_id":101,"admin_state_up":false}`},
-	{do: "network create tagged2 --provider-network-type vlan --provider-physical-network physnet1 --provider-segment 101", fails: "physnet1"},
+	{do: "network create tagged --provider-network-type vlan --provider-physical-network physnet1 " +
+		"--provider-segment 101 --no-share --disable",
+		want: `{"provider:network_type":"vlan","provider:physical_network":"physnet1","provider:segmentation_id":101,
+			"admin_state_up":false}`},
+	{do: "network create tagged2 --provider-network-type vlan --provider-physical-network physnet1 --provider-segment 101",
+		fails: "physnet1"},
 	{do: "network create ext --external --default --share --disable-port-security --no-tag",
 		want: `{"router:external":true,"is_default":true,"shared":true,"port_security_enabled":false}`},
 	{do: "network create closed --internal --enable --enable-port-security --transparent-vlan --project demo",
 		want: `{"router:external":false,"is_vlan_transparent":true}`},
 	{do: "network list", want: `[{"Name":"blue","Subnets":[]},{"Name":"tagged"},{"Name":"ext"},{"Name":"closed"}]`},
-	{do: "network list --long --tags sea", as: "demo", want: `[{"Name":"blue","State":true,"Shared":false,"Router Type":false,"Tags":["sea","tour"]}]`},
+	{do: "network list --long --tags sea", as: "demo",
+		want: `[{"Name":"blue","State":true,"Shared":false,"Router Type":false,"Tags":["sea","tour"]}]`},
 	{do: "network list --any-tags sea,land", as: "demo", want: `[{"Name":"blue"}]`},
 	{do: "network list --not-tags sea --not-any-tags land", as: "demo", want: `[{"Name":"ext"},{"Name":"closed"}]`},
 	{do: "network list --external --share --enable", want: `[{"Name":"ext"}]`},
 	{do: "network list --internal --no-share --disable", want: `[{"Name":"tagged"}]`},
-	{do: "network list --provider-network-type vlan --provider-physical-network physnet1 --provider-segment 101", want: `[{"Name":"tagged"}]`},
+	{do: "network list --provider-network-type vlan --provider-physical-network physnet1 --provider-segment 101",
+		want: `[{"Name":"tagged"}]`},
 	{do: "network list --name blue --status ACTIVE --project demo", want: `[{"Name":"blue"}]`},
-	{do: "network list --sort-column Name --sort-descending -c Name", as: "demo", want: `[{"Name":"ext"},{"Name":"closed"},{"Name":"blue"}]`},
-	{do: "network set blue --name azure --description second --tag sky --mtu 1300 --dns-domain azure.example.", as: "demo"},
-	{do: "network show azure", as: "demo", want: `{"description":"second","mtu":1300,"dns_domain":"azure.example.","tags":["sea","sky","tour"]}`},
+	{do: "network list --sort-column Name --sort-descending -c Name", as: "demo",
+		want: `[{"Name":"ext"},{"Name":"closed"},{"Name":"blue"}]`},
+	{do: "network set blue --name azure --description second --tag sky --mtu 1300 --dns-domain azure.example.",
+		as: "demo"},
+	{do: "network show azure", as: "demo",
+		want: `{"description":"second","mtu":1300,"dns_domain":"azure.example.","tags":["sea","sky","tour"]}`},
 	{do: "network set azure --no-tag --tag only", as: "demo"},
 	{do: "network show azure -c tags -c name", as: "demo", want: `{"tags":["only"],"name":"azure"}`},
 	{do: "network set tagged --enable --provider-segment 102"},
 	{do: "network set closed --disable --disable-port-security --share --external"},
-	{do: "network show closed", want: `{"admin_state_up":false,"port_security_enabled":false,"shared":true,"router:external":true}`},
+	{do: "network show closed",
+		want: `{"admin_state_up":false,"port_security_enabled":false,"shared":true,"router:external":true}`},
 	{do: "network set closed --internal --no-share --enable-port-security --enable"},
 	{do: "network unset azure --tag only", as: "demo"},
 	{do: "network set azure --tag a --tag b", as: "demo"},
@@ -60,64 +70,87 @@ var subnetSteps = []step{
 	{do: "address scope show six", want: `{"shared":true,"name":"six"}`},
 	{do: "address scope set six --no-share", fails: "shared"},
 	{do: "address scope delete six"},
-	{do: "subnet pool create pool --pool-prefix 10.20.0.0/16 --pool-prefix 10.30.0.0/16 --default-prefix-length 26 --min-prefix-length 20 " +
+	{do: "subnet pool create pool --pool-prefix 10.20.0.0/16 --pool-prefix 10.30.0.0/16 --default-prefix-length 26 " +
+		"--min-prefix-length 20 " +
 		"--max-prefix-length 28 --address-scope scope4 --default --description pool --default-quota 4096 --tag p",
-		want: `{"prefixes":["10.20.0.0/16","10.30.0.0/16"],"default_prefixlen":26,"min_prefixlen":20,"max_prefixlen":28,"is_default":true,
+		want: `{"prefixes":["10.20.0.0/16","10.30.0.0/16"],"default_prefixlen":26,"min_prefixlen":20,"max_prefixlen":28,
+			"is_default":true,
 			"default_quota":4096,"tags":["p"],"ip_version":4}`},
-	{do: "subnet pool create own --pool-prefix 10.40.0.0/16 --no-default --no-share --project demo", want: `{"is_default":false}`},
+	{do: "subnet pool create own --pool-prefix 10.40.0.0/16 --no-default --no-share --project demo",
+		want: `{"is_default":false}`},
 	{do: "subnet pool create wide --pool-prefix 10.50.0.0/16 --share", want: `{"shared":true}`},
 	{do: "subnet pool list", want: `[{"Name":"pool"},{"Name":"own","Prefixes":["10.40.0.0/16"]},{"Name":"wide"}]`},
-	{do: "subnet pool list --long --default --no-share --address-scope scope4 --tags p", want: `[{"Name":"pool","Default Prefix Length":26,"Shared":false}]`},
+	{do: "subnet pool list --long --default --no-share --address-scope scope4 --tags p",
+		want: `[{"Name":"pool","Default Prefix Length":26,"Shared":false}]`},
 	{do: "subnet pool list --share --no-default --name wide", want: `[{"Name":"wide"}]`},
 	{do: "subnet pool list --project demo", want: `[{"Name":"own"}]`},
-	{do: "subnet pool set own --name mine --pool-prefix 10.41.0.0/16 --default-prefix-length 25 --min-prefix-length 9 --max-prefix-length 30 " +
+	{do: "subnet pool set own --name mine --pool-prefix 10.41.0.0/16 --default-prefix-length 25 --min-prefix-length " +
+		"9 --max-prefix-length 30 " +
 		"--description mine --default-quota 1000 --tag q"},
-	{do: "subnet pool show mine", want: `{"prefixes":["10.40.0.0/15"],"default_prefixlen":25,"max_prefixlen":30,"default_quota":1000,"tags":["q"]}`},
+	{do: "subnet pool show mine",
+		want: `{"prefixes":["10.40.0.0/15"],"default_prefixlen":25,"max_prefixlen":30,"default_quota":1000,"tags":["q"]}`},
 	{do: "subnet pool set mine --address-scope scope4"},
 	{do: "subnet pool set mine --no-address-scope --no-default"},
 	{do: "subnet pool unset mine --tag q"},
 	{do: "subnet pool show mine", want: `{"address_scope_id":null,"tags":[]}`},
 	{do: "network create leased", as: "demo"},
 	{do: "network create twofold"},
-	{do: "subnet create pooled --network leased --subnet-pool mine --prefix-length 24", as: "demo", want: `{"cidr":"10.40.0.0/24"}`},
-	{do: "subnet create v4 --network azure --subnet-range 10.10.0.0/24 --dns-nameserver 9.9.9.9 --dns-nameserver 1.1.1.1 " +
-		"--host-route destination=10.99.0.0/16,gateway=10.10.0.254 --allocation-pool start=10.10.0.10,end=10.10.0.99 --gateway 10.10.0.1 " +
+	{do: "subnet create pooled --network leased --subnet-pool mine --prefix-length 24", as: "demo",
+		want: `{"cidr":"10.40.0.0/24"}`},
+	{do: "subnet create v4 --network azure --subnet-range 10.10.0.0/24 --dns-nameserver 9.9.9.9 --dns-nameserver " +
+		"1.1.1.1 " +
+		"--host-route destination=10.99.0.0/16,gateway=10.10.0.254 --allocation-pool start=10.10.0.10,end=10.10.0.99 " +
+		"--gateway 10.10.0.1 " +
 		"--dhcp --description v4 --tag t --dns-publish-fixed-ip", as: "demo",
 		want: `{"cidr":"10.10.0.0/24","gateway_ip":"10.10.0.1","enable_dhcp":true,"dns_nameservers":["9.9.9.9","1.1.1.1"],
 			"host_routes":[{"destination":"10.99.0.0/16","nexthop":"10.10.0.254"}],"dns_publish_fixed_ip":true,
 			"allocation_pools":[{"start":"10.10.0.10","end":"10.10.0.99"}],"service_types":[],"tags":["t"]}`},
 	{do: "network create typed"},
-	{do: "subnet create typed --network typed --subnet-range 10.12.0.0/24 --service-type compute:nova", want: `{"service_types":["compute:nova"]}`},
+	{do: "subnet create typed --network typed --subnet-range 10.12.0.0/24 --service-type compute:nova",
+		want: `{"service_types":["compute:nova"]}`},
 	{do: "network delete typed"},
 	{do: "subnet set v4 --service-type compute:nova"},
-	{do: "subnet create v6 --network azure --subnet-range 2001:db8:1::/64 --ip-version 6 --ipv6-ra-mode slaac --ipv6-address-mode slaac", as: "demo",
+	{do: "subnet create v6 --network azure --subnet-range 2001:db8:1::/64 --ip-version 6 --ipv6-ra-mode slaac " +
+		"--ipv6-address-mode slaac",
+		as:   "demo",
 		want: `{"ip_version":6,"ipv6_ra_mode":"slaac","ipv6_address_mode":"slaac","gateway_ip":"2001:db8:1::1"}`},
-	{do: "subnet create extnet --network ext --subnet-range 192.0.2.0/24 --no-dhcp --gateway auto --no-dns-publish-fixed-ip",
+	{do: "subnet create extnet --network ext --subnet-range 192.0.2.0/24 --no-dhcp --gateway auto " +
+		"--no-dns-publish-fixed-ip",
 		want: `{"enable_dhcp":false,"gateway_ip":"192.0.2.1"}`},
-	{do: "subnet create plain --network azure --subnet-range 10.11.0.0/24 --gateway none --no-tag", as: "demo", want: `{"gateway_ip":null}`},
+	{do: "subnet create plain --network azure --subnet-range 10.11.0.0/24 --gateway none --no-tag", as: "demo",
+		want: `{"gateway_ip":null}`},
 	{do: "subnet create bad --network azure --subnet-range 127.0.0.0/8", as: "demo", fails: "127.0.0.0/8"},
 	{do: "subnet create default --network twofold --use-default-subnet-pool", want: `{"cidr":"10.20.0.0/26"}`},
-	{do: "subnet create delegated --network azure --ip-version 6 --use-prefix-delegation prefix_delegation --ipv6-ra-mode slaac --ipv6-address-mode slaac",
+	{do: "subnet create delegated --network azure --ip-version 6 --use-prefix-delegation prefix_delegation " +
+		"--ipv6-ra-mode slaac --ipv6-address-mode slaac",
 		fails: "prefix_delegation"},
-	{do: "subnet list --network azure --ip-version 4 --dhcp", as: "demo", want: `[{"Name":"v4","Subnet":"10.10.0.0/24"},{"Name":"plain"}]`},
+	{do: "subnet list --network azure --ip-version 4 --dhcp", as: "demo",
+		want: `[{"Name":"v4","Subnet":"10.10.0.0/24"},{"Name":"plain"}]`},
 	{do: "subnet list --long --name v4 --tags t", as: "demo",
 		want: `[{"Name":"v4","DHCP":true,"Name Servers":["9.9.9.9","1.1.1.1"],"IP Version":4,"Gateway":"10.10.0.1"}]`},
 	{do: "subnet list --no-dhcp --gateway 192.0.2.1", want: `[{"Name":"extnet"}]`},
 	{do: "subnet list --subnet-range 10.11.0.0/24 --project demo", want: `[{"Name":"plain"}]`},
 	{do: "subnet list --service-type compute:nova", fails: "service_types"},
 	{do: "subnet list --subnet-pool mine", want: `[{"Name":"pooled"}]`},
-	{do: "subnet set v4 --name four --dns-nameserver 8.8.8.8 --host-route destination=10.98.0.0/16,gateway=10.10.0.253 --no-dhcp " +
-		"--allocation-pool start=10.10.0.110,end=10.10.0.120 --description changed --tag u --service-type network:router_gateway"},
-	{do: "subnet show four", as: "demo", want: `{"dns_nameservers":["8.8.8.8","9.9.9.9","1.1.1.1"],"enable_dhcp":false,"tags":["t","u"],
+	{do: "subnet set v4 --name four --dns-nameserver 8.8.8.8 --host-route " +
+		"destination=10.98.0.0/16,gateway=10.10.0.253 --no-dhcp " +
+		"--allocation-pool start=10.10.0.110,end=10.10.0.120 --description changed --tag u --service-type " +
+		"network:router_gateway"},
+	{do: "subnet show four", as: "demo",
+		want: `{"dns_nameservers":["8.8.8.8","9.9.9.9","1.1.1.1"],"enable_dhcp":false,"tags":["t","u"],
 			"host_routes":["…","…"],"allocation_pools":["…","…"],"description":"changed","service_types":["…","…"]}`},
 	{do: "subnet unset four --dns-nameserver 9.9.9.9 --host-route destination=10.98.0.0/16,gateway=10.10.0.253 " +
 		"--allocation-pool start=10.10.0.110,end=10.10.0.120 --service-type network:router_gateway --tag u --gateway"},
 	{do: "subnet show four", as: "demo", want: `{"dns_nameservers":["8.8.8.8","1.1.1.1"],"gateway_ip":null,"tags":["t"],
 			"host_routes":["…"],"allocation_pools":["…"],"service_types":["compute:nova"]}`},
-	{do: "subnet set four --no-dns-nameservers --dns-nameserver 1.0.0.1 --no-host-route --gateway 10.10.0.1 --dhcp", as: "demo"},
+	{do: "subnet set four --no-dns-nameservers --dns-nameserver 1.0.0.1 --no-host-route --gateway 10.10.0.1 --dhcp",
+		as: "demo"},
 	{do: "subnet unset four --service-type compute:nova"},
-	{do: "subnet set four --no-allocation-pool --allocation-pool start=10.10.0.20,end=10.10.0.90 --no-tag --dns-publish-fixed-ip", as: "demo"},
-	{do: "subnet show four", as: "demo", want: `{"dns_nameservers":["1.0.0.1"],"host_routes":[],"gateway_ip":"10.10.0.1","tags":[],
+	{do: "subnet set four --no-allocation-pool --allocation-pool start=10.10.0.20,end=10.10.0.90 --no-tag " +
+		"--dns-publish-fixed-ip",
+		as: "demo"},
+	{do: "subnet show four", as: "demo",
+		want: `{"dns_nameservers":["1.0.0.1"],"host_routes":[],"gateway_ip":"10.10.0.1","tags":[],
 			"allocation_pools":[{"start":"10.10.0.20","end":"10.10.0.90"}],"service_types":[]}`},
 	{do: "subnet unset four --dns-nameserver 4.4.4.4", as: "demo", fails: "4.4.4.4"},
 	{do: "network show azure", as: "demo", want: `{"subnets":["…","…","…"]}`},
@@ -127,22 +160,30 @@ var subnetSteps = []step{
 }
 
 var portSteps = []step{
-	{do: "port create web --network azure --fixed-ip subnet=four,ip-address=10.10.0.30 --fixed-ip subnet=four,ip-address=10.10.0.31 --tag p " +
+	{do: "port create web --network azure --fixed-ip subnet=four,ip-address=10.10.0.30 --fixed-ip " +
+		"subnet=four,ip-address=10.10.0.31 --tag p " +
 		"--description web --device dev1 --device-owner compute:nova --mac-address 02:00:00:00:00:01 --dns-name web " +
 		"--extra-dhcp-option name=bootfile-name,value=pxe.0 --extra-dhcp-option name=42,value=10.10.0.5,ip-version=4 " +
-		"--allowed-address ip-address=10.10.0.200 --allowed-address ip-address=10.10.0.201,mac-address=02:00:00:00:00:99 --enable-uplink-status-propagation",
+		"--allowed-address ip-address=10.10.0.200 --allowed-address " +
+		"ip-address=10.10.0.201,mac-address=02:00:00:00:00:99 --enable-uplink-status-propagation",
 		as: "demo",
-		want: `{"name":"web","status":"DOWN","mac_address":"02:00:00:00:00:01","device_id":"dev1","dns_name":"web","tags":["p"],
+		want: `{"name":"web","status":"DOWN","mac_address":"02:00:00:00:00:01","device_id":"dev1","dns_name":"web",
+			"tags":["p"],
 			"fixed_ips":["…","…"],"allowed_address_pairs":["…","…"],"extra_dhcp_opts":["…","…"],"binding_vnic_type":"normal"}`},
-	{do: "port create bare --network azure --no-fixed-ip --no-security-group --disable-port-security --disable --vnic-type direct",
-		want: `{"fixed_ips":[],"security_group_ids":[],"port_security_enabled":false,"admin_state_up":false,"binding_vnic_type":"direct"}`},
+	{do: "port create bare --network azure --no-fixed-ip --no-security-group --disable-port-security --disable " +
+		"--vnic-type direct",
+		want: `{"fixed_ips":[],"security_group_ids":[],"port_security_enabled":false,"admin_state_up":false,
+			"binding_vnic_type":"direct"}`},
 	{do: "port create bound --network azure --fixed-ip subnet=four,ip-address=10.10.0.40 --host nowhere " +
-		"--numa-policy-required --dns-domain d.example. --enable-port-security --disable-uplink-status-propagation --no-tag --enable",
+		"--numa-policy-required --dns-domain d.example. --enable-port-security --disable-uplink-status-propagation " +
+		"--no-tag --enable",
 		want: `{"binding_host_id":"nowhere","binding_vif_type":"binding_failed","numa_affinity_policy":"required"}`},
 	{do: "port create profiled --network azure --binding-profile a=b", fails: "create_port:binding:profile"},
 	{do: "port create taken --network azure --fixed-ip ip-address=10.10.0.30", as: "demo", fails: "10.10.0.30"},
-	{do: "port list", as: "demo", want: `[{"Name":"web","Status":"DOWN","Fixed IP Addresses":["…","…"]},{"Name":"bare"},{"Name":"bound"}]`},
-	{do: "port list --long --network azure --device-owner compute:nova --tags p", as: "demo", want: `[{"Name":"web","Device Owner":"compute:nova","Tags":["p"]}]`,
+	{do: "port list", as: "demo",
+		want: `[{"Name":"web","Status":"DOWN","Fixed IP Addresses":["…","…"]},{"Name":"bare"},{"Name":"bound"}]`},
+	{do: "port list --long --network azure --device-owner compute:nova --tags p", as: "demo",
+		want:    `[{"Name":"web","Device Owner":"compute:nova","Tags":["p"]}]`,
 		differs: "the client asks for security groups by a name that the API does not know"},
 	{do: "port list --fixed-ip ip-address=10.10.0.31", as: "demo", want: `[{"Name":"web"}]`},
 	{do: "port list --fixed-ip subnet=four", as: "demo", want: `[{"Name":"web"},{"Name":"bound"}]`},
@@ -151,22 +192,31 @@ var portSteps = []step{
 	{do: "port list --mac-address 02:00:00:00:00:01 --name web", want: `[{"Name":"web"}]`},
 	{do: "port list --host nowhere", want: `[{"Name":"bound"}]`},
 	{do: "security group create doors", as: "demo"},
-	{do: "port set web --name www --fixed-ip subnet=four,ip-address=10.10.0.32 --security-group doors --description www --tag q " +
-		"--allowed-address ip-address=10.10.0.202 --extra-dhcp-option name=bootfile-name,value=other.0 --device-owner compute:az1 --device dev2 " +
+	{do: "port set web --name www --fixed-ip subnet=four,ip-address=10.10.0.32 --security-group doors --description " +
+		"www --tag q " +
+		"--allowed-address ip-address=10.10.0.202 --extra-dhcp-option name=bootfile-name,value=other.0 --device-owner " +
+		"compute:az1 --device dev2 " +
 		"--dns-name www --disable", as: "demo"},
-	{do: "port show www", as: "demo", want: `{"fixed_ips":["…","…","…"],"security_group_ids":["…","…"],"allowed_address_pairs":["…","…","…"],
-			"extra_dhcp_opts":["…","…"],"device_owner":"compute:az1","device_id":"dev2","dns_name":"www","admin_state_up":false,"tags":["p","q"]}`},
+	{do: "port show www", as: "demo",
+		want: `{"fixed_ips":["…","…","…"],"security_group_ids":["…","…"],"allowed_address_pairs":["…","…","…"],
+			"extra_dhcp_opts":["…","…"],"device_owner":"compute:az1","device_id":"dev2","dns_name":"www",
+			"admin_state_up":false,"tags":["p","q"]}`},
 	{do: "port unset www --fixed-ip subnet=four,ip-address=10.10.0.32 --security-group doors " +
 		"--allowed-address ip-address=10.10.0.202,mac-address=02:00:00:00:00:01 --tag q", as: "demo"},
-	{do: "port show www", as: "demo", want: `{"fixed_ips":["…","…"],"security_group_ids":["…"],"allowed_address_pairs":["…","…"],"tags":["p"]}`},
-	{do: "port set www --no-fixed-ip --fixed-ip subnet=four,ip-address=10.10.0.33 --no-security-group --security-group doors --no-allowed-address --enable " +
+	{do: "port show www", as: "demo",
+		want: `{"fixed_ips":["…","…"],"security_group_ids":["…"],"allowed_address_pairs":["…","…"],"tags":["p"]}`},
+	{do: "port set www --no-fixed-ip --fixed-ip subnet=four,ip-address=10.10.0.33 --no-security-group " +
+		"--security-group doors --no-allowed-address --enable " +
 		"--mac-address 02:00:00:00:00:02"},
-	{do: "port show www", as: "demo", want: `{"fixed_ips":["…"],"security_group_ids":["…"],"allowed_address_pairs":[],"mac_address":"02:00:00:00:00:02"}`},
-	{do: "port list --security-group doors", as: "demo", want: `[{"Name":"www"}]`, neutrino: "the client refuses its own option"},
+	{do: "port show www", as: "demo",
+		want: `{"fixed_ips":["…"],"security_group_ids":["…"],"allowed_address_pairs":[],"mac_address":"02:00:00:00:00:02"}`},
+	{do: "port list --security-group doors", as: "demo", want: `[{"Name":"www"}]`,
+		neutrino: "the client refuses its own option"},
 	{do: "port set bound --binding-profile e=f", fails: "update_port:binding:profile"},
 	{do: "port set bound --host nohost --vnic-type macvtap --numa-policy-legacy --qos-policy gold", fails: "gold"},
 	{do: "port set bound --binding-profile e=f", fails: "update_port:binding:profile"},
-	{do: "port set bound --host nohost --vnic-type macvtap --numa-policy-legacy --data-plane-status ACTIVE --dns-domain e.example."},
+	{do: "port set bound --host nohost --vnic-type macvtap --numa-policy-legacy --data-plane-status ACTIVE " +
+		"--dns-domain e.example."},
 	{do: "port show bound", want: `{"binding_profile":{},"binding_host_id":"nohost","binding_vnic_type":"macvtap",
 			"numa_affinity_policy":"legacy","data_plane_status":"ACTIVE"}`},
 	{do: "port set bound --numa-policy-preferred"},
@@ -183,11 +233,15 @@ var trunkSteps = []step{
 	{do: "port create parent --network azure --no-fixed-ip", as: "demo"},
 	{do: "port create sub1 --network azure --no-fixed-ip", as: "demo"},
 	{do: "port create sub2 --network azure --no-fixed-ip", as: "demo"},
-	{do: "network trunk create trunk --parent-port parent --subport port=sub1,segmentation-type=vlan,segmentation-id=10 --description trunk --enable", as: "demo",
+	{do: "network trunk create trunk --parent-port parent --subport " +
+		"port=sub1,segmentation-type=vlan,segmentation-id=10 --description trunk --enable",
+		as:   "demo",
 		want: `{"name":"trunk","admin_state_up":true,"sub_ports":[{"segmentation_id":10,"segmentation_type":"vlan"}]}`},
 	{do: "network trunk list", as: "demo", want: `[{"Name":"trunk","Description":"trunk"}]`},
 	{do: "network trunk list --long", as: "demo", want: `[{"Name":"trunk","State":true,"Status":"DOWN"}]`},
-	{do: "network trunk set trunk --name main --description main --subport port=sub2,segmentation-type=vlan,segmentation-id=11 --enable", as: "demo"},
+	{do: "network trunk set trunk --name main --description main --subport " +
+		"port=sub2,segmentation-type=vlan,segmentation-id=11 --enable",
+		as: "demo"},
 	{do: "network subport list --trunk main", as: "demo", want: `[{"Segmentation ID":10},{"Segmentation ID":11}]`},
 	{do: "port show parent", as: "demo", want: `{"trunk_details":{"sub_ports":["…","…"]}}`},
 	{do: "network trunk unset main --subport sub1", as: "demo"},
@@ -205,13 +259,16 @@ var trunkSteps = []step{
 
 var segmentSteps = []step{
 	{do: "network create routed --provider-network-type vlan --provider-physical-network physnet2 --provider-segment 201"},
-	{do: "network segment create second --network routed --network-type vlan --physical-network physnet3 --segment 202 --description s",
+	{do: "network segment create second --network routed --network-type vlan --physical-network physnet3 --segment " +
+		"202 --description s",
 		want: `{"name":"second","segmentation_id":202,"physical_network":"physnet3","network_type":"vlan"}`},
 	{do: "network segment list --network routed", want: `[{"Segment":201},{"Segment":202,"Name":"second"}]`},
-	{do: "network segment list --long --network routed", want: `[{"Physical Network":"physnet2"},{"Physical Network":"physnet3"}]`},
+	{do: "network segment list --long --network routed",
+		want: `[{"Physical Network":"physnet2"},{"Physical Network":"physnet3"}]`},
 	{do: "network segment set second --name other --description t"},
 	{do: "network segment show other", want: `{"name":"other","description":"t"}`},
-	{do: "subnet create seg1 --network routed --network-segment other --subnet-range 10.60.0.0/24", want: `{"segment_id":"…"}`},
+	{do: "subnet create seg1 --network routed --network-segment other --subnet-range 10.60.0.0/24",
+		want: `{"segment_id":"…"}`},
 	{do: "subnet create seg2 --network routed --subnet-range 10.61.0.0/24", fails: "segment"},
 	{do: "subnet set seg1 --network-segment other --name seg"},
 	{do: "subnet delete seg"},
