@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
 	"github.com/neutrino-net/neutrino/internal/dataplane/nswatch"
 	"github.com/neutrino-net/neutrino/internal/testkit"
@@ -50,9 +52,10 @@ func BenchmarkManyRouters(b *testing.B) {
 			}
 		}
 		c.start()
-		start := time.Now()
+		start, used := time.Now(), cpuTime()
 		c.applyWithin(time.Minute)
 		within(b, "programmed-s", time.Since(start).Seconds(), 20)
+		b.ReportMetric((cpuTime() - used).Seconds(), "programmed-cpu-s")
 		c.allDone()
 		c.settle(b)
 		c.stop()
@@ -65,10 +68,12 @@ func BenchmarkManyRouters(b *testing.B) {
 			h := testkit.OpenHost(b, name)
 			c.host.Check(watcher.Add(h.NS))
 		}
-		start = time.Now()
+		start, used = time.Now(), cpuTime()
 		c.start()
 		c.applyWithin(time.Minute)
 		within(b, "adopted-s", time.Since(start).Seconds(), 3)
+		b.ReportMetric((cpuTime() - used).Seconds(), "adopted-cpu-s")
+		b.Logf("adopted with %v of the processors", cpuTime()-used)
 		watcher.Close()
 		if n := events.Load(); n != 0 || c.drift("") != 0 {
 			b.Errorf("the restarted agent made %d changes, and counted %v times drift", n, c.drift(""))
@@ -148,32 +153,46 @@ const (
 	roundTime = 60 * time.Millisecond
 )
 
-// packetRate sends small datagrams to the address for a while, and returns how many a second have arrived at the sink.
+// cpuTime is the time that the processors have spent until now on this process and those that it has started, in the
+// kernel, too: forwarding is done by the thread that sends. Unlike a clock, it does not see what else the machine does.
+func cpuTime() (all time.Duration) {
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var u unix.Rusage
+		if err := unix.Getrusage(who, &u); err == nil {
+			all += time.Duration(u.Utime.Nano() + u.Stime.Nano())
+		}
+	}
+	return all
+}
+
+// packetRate sends small datagrams to the address for a while, and returns how many have arrived at the sink for a second
+// of the processors.
 func packetRate(from *testkit.Host, to string, s *sink) float64 {
 	conn := dial(from, "udp", to)
 	defer conn.Close()
-	before, start := s.packets.Load(), time.Now()
+	before, used, start := s.packets.Load(), cpuTime(), time.Now()
 	payload := make([]byte, 64)
 	for time.Since(start) < roundTime {
 		for range 64 {
 			_, _ = conn.Write(payload) // a full queue is what is measured
 		}
 	}
-	return float64(s.packets.Load()-before) / time.Since(start).Seconds()
+	return float64(s.packets.Load()-before) / (cpuTime() - used).Seconds()
 }
 
-// byteRate sends a stream to the address for a while, and returns the bytes a second that have arrived at the sink.
+// byteRate sends a stream to the address for a while, and returns the bytes that have arrived at the sink for a second of
+// the processors.
 func byteRate(from *testkit.Host, to string, s *sink) float64 {
 	conn := dial(from, "tcp", to)
 	defer conn.Close()
-	before, start := s.bytes.Load(), time.Now()
+	before, used, start := s.bytes.Load(), cpuTime(), time.Now()
 	payload := make([]byte, 128<<10)
 	for time.Since(start) < roundTime {
 		if _, err := conn.Write(payload); err != nil {
 			return 0
 		}
 	}
-	return float64(s.bytes.Load()-before) / time.Since(start).Seconds()
+	return float64(s.bytes.Load()-before) / (cpuTime() - used).Seconds()
 }
 
 // sink counts what arrives on a port.
@@ -267,19 +286,19 @@ func BenchmarkForwardingWithManyFloatingIPs(b *testing.B) {
 		ratio, rate := share(
 			func() float64 { return packetRate(w.internet, "203.0.113.11:9", one) },
 			func() float64 { return packetRate(w.internet, "203.0.113.12:9", many) })
-		b.ReportMetric(rate, "packets/s")
+		b.ReportMetric(rate, "packets/cpu-s")
 		atLeast(b, "packets-of-1000-to-1", ratio, 0.9)
 		ratio, rate = share(
 			func() float64 { return connectRate(b, w.internet, "203.0.113.11:80") },
 			func() float64 { return connectRate(b, w.internet, "203.0.113.12:80") })
-		b.ReportMetric(rate, "connections/s")
+		b.ReportMetric(rate, "connections/cpu-s")
 		atLeast(b, "connections-of-1000-to-1", ratio, 0.9)
 	}
 }
 
-// connectRate is how many connections a second can be made, one after the other.
+// connectRate is how many connections can be made for a second of the processors, one after the other.
 func connectRate(b *testing.B, from *testkit.Host, to string) float64 {
-	n, start := 0, time.Now()
+	n, used, start := 0, cpuTime(), time.Now()
 	from.Check(netns.Do(from.NS, func() error {
 		for ; time.Since(start) < roundTime; n++ {
 			conn, err := net.Dial("tcp", to)
@@ -293,7 +312,7 @@ func connectRate(b *testing.B, from *testkit.Host, to string) float64 {
 		}
 		return nil
 	}))
-	return float64(n) / time.Since(start).Seconds()
+	return float64(n) / (cpuTime() - used).Seconds()
 }
 
 // BenchmarkSourceNAT: what goes out through a router has at least 85 % of the throughput through a namespace with
@@ -319,12 +338,12 @@ func BenchmarkSourceNAT(b *testing.B) {
 		ratio, rate := share(
 			func() float64 { return byteRate(w.a2, "203.0.113.254:9", s) },
 			func() float64 { return byteRate(w.a1, "203.0.113.254:9", s) })
-		b.ReportMetric(rate/1e6, "MB/s")
+		b.ReportMetric(rate/1e6, "MB/cpu-s")
 		atLeast(b, "bytes-to-masquerade", ratio, 0.85)
 		ratio, rate = share(
 			func() float64 { return packetRate(w.a2, "203.0.113.254:9", s) },
 			func() float64 { return packetRate(w.a1, "203.0.113.254:9", s) })
-		b.ReportMetric(rate, "packets/s")
+		b.ReportMetric(rate, "packets/cpu-s")
 		atLeast(b, "packets-to-masquerade", ratio, 0.85)
 	}
 }

@@ -178,7 +178,7 @@ func (c *cloud) send() (revision int64) {
 	return c.revision
 }
 
-// settle waits until nothing happens in the routers' namespaces any more.
+// settle waits until all ports are wired and nothing happens in the routers' namespaces any more.
 func (c *cloud) settle(t testing.TB) {
 	t.Helper()
 	var last atomic.Int64
@@ -189,8 +189,18 @@ func (c *cloud) settle(t testing.TB) {
 			c.host.Check(watcher.Add(testkit.OpenHost(t, "qrouter-"+r.RouterId).NS))
 		}
 	}
+	testkit.Eventually(t, time.Minute, "wired", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		for _, s := range c.told {
+			if s.State != sb.ObjectStatus_STATE_DONE {
+				return false
+			}
+		}
+		return true
+	})
 	last.Store(time.Now().UnixNano())
-	testkit.Eventually(t, patience, "quiet", func() bool { return time.Since(time.Unix(0, last.Load())) > time.Second/2 })
+	testkit.Eventually(t, time.Minute, "quiet", func() bool { return time.Since(time.Unix(0, last.Load())) > time.Second/2 })
 }
 
 // reason is what the server was told is wrong with a document.
