@@ -2,7 +2,6 @@ package openstack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -18,9 +17,6 @@ func (c *call) find(declared, ref string) (string, error) {
 		return c.api.findProject(c.ctx, ref)
 	}
 	k := c.registry.byName[declared]
-	if c.verb != list && k.declared == "port" && ref == "" {
-		return "", errors.New("a port must be named")
-	}
 	o, err := c.api.find(c.ctx, k, "", ref)
 	if err != nil {
 		return "", err
