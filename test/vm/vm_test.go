@@ -16,20 +16,21 @@ import (
 	"testing"
 )
 
-// programs are the tests that run in the machine: a package, and which of its tests.
-var programs = []struct{ name, pkg, tests string }{
+// programs are the tests that run in the machine: a package, which of its tests, and flags for them.
+var programs = []struct{ name, pkg, tests, flags string }{
 	{"bridges and tunnels", "internal/agent/l2", "TestTwoHosts|TestAnAddressThatMoves|TestDriftHeals|TestARestartedAgent|" +
-		"TestSequenceOfViews|TestWithoutTheGuard|TestTheGuardIsPutBack|TestABridge"},
+		"TestSequenceOfViews|TestWithoutTheGuard|TestTheGuardIsPutBack|TestABridge", ""},
+	{"filters", "test/filter", "TestKernelDecides", "-rapid.checks=5"},
 }
 
 // script runs one test program after the other. Its arguments are the directory for the results, then for each program
-// the directory of its package, the program and the pattern of its tests.
+// the directory of its package, the program, the pattern of its tests and the flags.
 const script = `
 results=$1; shift; n=0
 while [ $# -gt 0 ]; do
-	cd "$1" && timeout 240 "$2" -test.v -test.run "$3" >"$results/$n.log" 2>&1
+	cd "$1" && timeout 240 "$2" -test.v -test.run "$3" $4 >"$results/$n.log" 2>&1
 	echo $? >"$results/$n.status"
-	n=$((n + 1)); shift 3
+	n=$((n + 1)); shift 4
 done
 `
 
@@ -60,7 +61,7 @@ func TestOnTheKernelOfDebian(t *testing.T) {
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("building the tests of %s: %v\n%s", p.pkg, err, out)
 		}
-		arguments = append(arguments, filepath.Join(root, p.pkg), program, p.tests)
+		arguments = append(arguments, filepath.Join(root, p.pkg), program, p.tests, p.flags)
 	}
 	if out, err := exec.CommandContext(t.Context(), "./run", arguments...).CombinedOutput(); err != nil {
 		t.Errorf("the virtual machine: %v\n%s", err, out)
