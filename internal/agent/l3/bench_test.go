@@ -165,8 +165,8 @@ func cpuTime() (all time.Duration) {
 	return all
 }
 
-// packetRate sends small datagrams to the address for a while, and returns how many have arrived at the sink for a second
-// of the processors.
+// packetRate sends small datagrams to the address for a while, and returns how many have arrived at the sink for a
+// second of the processors.
 func packetRate(from *testkit.Host, to string, s *sink) float64 {
 	conn := dial(from, "udp", to)
 	defer conn.Close()
@@ -180,8 +180,8 @@ func packetRate(from *testkit.Host, to string, s *sink) float64 {
 	return float64(s.packets.Load()-before) / (cpuTime() - used).Seconds()
 }
 
-// byteRate sends a stream to the address for a while, and returns the bytes that have arrived at the sink for a second of
-// the processors.
+// byteRate sends a stream to the address for a while, and returns the bytes that have arrived at the sink for a
+// second of the processors.
 func byteRate(from *testkit.Host, to string, s *sink) float64 {
 	conn := dial(from, "tcp", to)
 	defer conn.Close()

@@ -136,8 +136,8 @@ func elementMessages(kind, flags int, t Table, set string, elements Elements) []
 	return messages
 }
 
-// Delete removes the table with all that is in it. It is no error if there is none, or none with chains: that is looked at
-// first, since a transaction that fails has its sender wait for tens of milliseconds in the kernel.
+// Delete removes the table with all that is in it. It is no error if there is none, or none with chains: that is
+// looked at first, since a transaction that fails has its sender wait for tens of milliseconds in the kernel.
 func (c *Conn) Delete(t Table) error {
 	if _, _, err := c.mark(t, ""); errors.Is(err, unix.ENOENT) {
 		return nil

@@ -97,6 +97,9 @@ func TestATransactionIsAllOrNothing(t *testing.T) {
 }
 
 func TestAChangeOfTheRulesIsSeen(t *testing.T) {
+	handle := func(rule string) string {
+		return " inet test nat handle $(nft -a list chain inet test nat | sed -n 's/.*" + rule + ".*handle //p')"
+	}
 	for name, x := range map[string]struct {
 		change  string
 		written bool
@@ -105,14 +108,14 @@ func TestAChangeOfTheRulesIsSeen(t *testing.T) {
 		"an element":                {"nft add element inet test one '{ 10.1.1.1 : 10.2.2.2 }'", true},
 		"another table":             {"nft add table inet other; nft add chain inet other x", true},
 		"one rule more":             {"nft add rule inet test nat drop", false},
-		"one rule less":             {"nft delete rule inet test nat handle $(nft -a list chain inet test nat | sed -n 's/.*tcp.*handle //p')", false},
-		"one rule for another":      {"nft replace rule inet test nat handle $(nft -a list chain inet test nat | sed -n 's/.*tcp.*handle //p') drop", false},
+		"one rule less":             {"nft delete rule" + handle("tcp"), false},
+		"one rule for another":      {"nft replace rule" + handle("tcp") + " drop", false},
 		"a chain":                   {"nft add chain inet test more", false},
 		"a policy":                  {"nft add chain inet test nat '{ policy drop; }'", false},
 		"the table":                 {"nft delete table inet test", false},
 		"the table for the same":    {"nft delete table inet test; echo '" + source + "' | nft -f -", false}, // without its mark
-		"a rule, and back":          {"nft add rule inet test nat drop; nft delete rule inet test nat handle $(nft -a list chain inet test nat | sed -n 's/.*drop.*handle //p')", true},
-		"a rule in the mark itself": {"nft add rule inet test $(nft list table inet test | sed -n 's/.*chain \\(written[^ ]*\\).*/\\1/p') drop", false},
+		"a rule, and back":          {"nft add rule inet test nat drop; nft delete rule" + handle("drop"), true},
+		"a rule in the mark itself": {"nft add rule inet test $(nft list table inet test | grep -o 'written-[0-9a-f]*') drop", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h, c := open(t)
