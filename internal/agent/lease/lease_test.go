@@ -94,7 +94,8 @@ func TestALeaseRunsOutByItself(t *testing.T) {
 	}
 	// Nobody does anything from here on: the agent is dead.
 	took := testkit.Eventually(t, 10*time.Second, "the lease has run out", func() bool { return !b.passes() })
-	if limit := (seconds + 1) * time.Second; took > limit {
+	// The ping that finds out waits for a second, and the machine may be busy.
+	if limit := (seconds + 3) * time.Second; took > limit {
 		t.Errorf("it took %v, more than %v", took, limit)
 	}
 	if b.other.Ping(address(1), 1) != 0 {
