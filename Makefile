@@ -42,7 +42,7 @@ bench: ## the benchmarks: each one prints what it measured, and fails when it do
 	@tools/require bench
 	@$(MAKE) --no-print-directory build
 	NEUTRINO_BIN=$(CURDIR)/bin/neutrino \
-		$(GO) test -p 1 -timeout 60m -count 1 -run '^$$' -bench . -benchtime 2s ./test/bench ./test/e2e ./internal/compile \
+		$(GO) test -p 1 -timeout 60m -count 1 -run '^$$' -bench . -benchtime 2s ./test/bench ./test/e2e ./test/lab ./internal/compile \
 		./internal/agent/l3 ./internal/agent/filter ./internal/agent/ctsync
 
 soak: ## the long runs: kills at random moments, a minute without the server, fuzzing (root; takes about two hours)

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 // name returns a lab name that no other test and no user has, and removes that lab at the end.
-func name(t *testing.T, base string) string {
+func name(t testing.TB, base string) string {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Fatal("labs are made by root only: run the tests as root")
@@ -46,7 +46,7 @@ func name(t *testing.T, base string) string {
 }
 
 // neutrino runs the program and returns what it printed, and its exit code.
-func neutrino(t *testing.T, args ...string) (string, int) {
+func neutrino(t testing.TB, args ...string) (string, int) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -101,11 +101,21 @@ func TestTheTourSucceedsAndLeavesNothing(t *testing.T) {
 	if strings.Contains(out, "\x1b[") {
 		t.Error("escape sequences although nobody reads")
 	}
-	if limit := 20 * time.Second; took > limit {
-		t.Errorf("it took %s, more than %s", took, limit)
-	}
 	t.Logf("the tour, with up and down, took %s", took)
 	assertGone(t, n)
+}
+
+// BenchmarkTour is the whole tour, with up and down; it is to take 20 s at most.
+func BenchmarkTour(b *testing.B) {
+	n := name(b, "bench")
+	for b.Loop() {
+		if out, code := neutrino(b, "lab", "run", "--once", "--name", n); code != 0 {
+			b.Fatalf("exit code %d:\n%s", code, out)
+		}
+	}
+	if took, limit := b.Elapsed()/time.Duration(b.N), 20*time.Second; took > limit {
+		b.Errorf("it took %s, more than %s", took, limit)
+	}
 }
 
 func TestASecondTourOnTheSameLabSucceeds(t *testing.T) {
