@@ -33,8 +33,7 @@ type call struct {
 }
 
 // Commands are the commands of the networking API, by their first words: network, subnet, port, … Where args are
-// those of
-// one command, only that is made: making all options of all commands takes longer than most commands run.
+// those of one command, only that is made: making all options of all commands takes longer than most commands run.
 func Commands(args ...string) []*cobra.Command {
 	if len(args) > 0 {
 		if roots := commands(args); runs(roots, args) {
@@ -71,7 +70,7 @@ func runs(commands []*cobra.Command, args []string) bool {
 		if i < 0 {
 			return false
 		}
-		if commands[i].Runnable() {
+		if !commands[i].HasSubCommands() {
 			return true
 		}
 		commands = commands[i].Commands()
@@ -213,6 +212,26 @@ func summarise(cmd *cobra.Command) {
 	}
 	if cmd.Short == "" {
 		cmd.Short = "Further words: " + strings.Join(next, ", ")
+	}
+	if len(next) == 0 {
+		cmd.Args = explained(cmd.Args)
+		return
+	}
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		if len(args) == 0 {
+			return cmd.Help()
+		}
+		return fmt.Errorf("there is no command %q: see %s --help", cmd.CommandPath()+" "+args[0], cmd.CommandPath())
+	}
+}
+
+// explained says how a command is written, where its arguments are not as they are to be.
+func explained(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return fmt.Errorf("the arguments are not those of: %s", cmd.UseLine())
+		}
+		return nil
 	}
 }
 

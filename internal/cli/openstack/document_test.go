@@ -45,7 +45,7 @@ func listing() string {
 	var walk func(words string, cmd *cobra.Command)
 	walk = func(words string, cmd *cobra.Command) {
 		for _, below := range cmd.Commands() {
-			if below.Runnable() {
+			if !below.HasSubCommands() {
 				verbs[words] = append(verbs[words], below.Name())
 			} else {
 				walk(words+" "+below.Name(), below)
