@@ -45,7 +45,7 @@ bench: ## the benchmarks: each one prints what it measured, and fails when it do
 		$(GO) test -p 1 -timeout 60m -count 1 -run '^$$' -bench . -benchtime 2s ./test/bench ./test/e2e ./test/lab ./internal/compile \
 		./internal/agent/l3 ./internal/agent/filter ./internal/agent/ctsync
 
-soak: ## the long runs: kills at random moments, a minute without the server, fuzzing (root; takes about two hours)
+soak: ## the long runs: kills at random moments, a minute without the server, fuzzing (root; takes some hours)
 	@tools/require test
 	@$(MAKE) --no-print-directory build
 	NEUTRINO_BIN=$(CURDIR)/bin/neutrino NEUTRINO_SOAK=1 NEUTRINO_KILL_ROUNDS=$${NEUTRINO_KILL_ROUNDS:-500} \
