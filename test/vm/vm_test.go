@@ -53,7 +53,7 @@ func TestOnTheKernelOfDebian(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(results) })
-	arguments := []string{"-t", "480", "-o", results, "--", "sh", "-c", script, "sh", results}
+	arguments := []string{"-t", "540", "-o", results, "--", "sh", "-c", script, "sh", results}
 	for _, p := range programs {
 		program := filepath.Join(results, strings.ReplaceAll(p.pkg, "/", "-")+".test")
 		build := exec.CommandContext(t.Context(), "go", "test", "-c", "-o", program, "./"+p.pkg)
