@@ -84,7 +84,9 @@ func (c *Client) Run(ctx context.Context, script string) error {
 }
 
 // Ask returns what nft prints for a command that changes nothing.
-func (c *Client) Ask(ctx context.Context, args ...string) (string, error) { return c.run(ctx, "", args...) }
+func (c *Client) Ask(ctx context.Context, args ...string) (string, error) {
+	return c.run(ctx, "", args...)
+}
 
 func (c *Client) run(ctx context.Context, input string, args ...string) (string, error) {
 	program := c.Program
