@@ -185,19 +185,25 @@ func (c *Connection) parseTuple(b []byte) {
 	each(b, func(kind int, v []byte) {
 		switch kind {
 		case tupleIP:
-			each(v, func(kind int, v []byte) {
-				a, _ := netip.AddrFromSlice(v)
-				switch kind {
-				case ipv4Source, ipv6Source:
-					c.Source = a
-				case ipv4Destination, ipv6Destination:
-					c.Destination = a
-				}
-			})
+			c.Source, c.Destination = parseAddresses(v)
 		case tupleProto:
 			each(v, c.parseProtocol)
 		}
 	})
+}
+
+// parseAddresses reads the addresses of a tuple.
+func parseAddresses(b []byte) (source, destination netip.Addr) {
+	each(b, func(kind int, v []byte) {
+		a, _ := netip.AddrFromSlice(v)
+		switch kind {
+		case ipv4Source, ipv6Source:
+			source = a
+		case ipv4Destination, ipv6Destination:
+			destination = a
+		}
+	})
+	return source, destination
 }
 
 func (c *Connection) parseProtocol(kind int, v []byte) {

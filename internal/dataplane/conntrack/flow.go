@@ -279,15 +279,7 @@ func (t *Tuple) parse(b []byte) {
 	each(b, func(kind int, v []byte) {
 		switch kind {
 		case tupleIP:
-			each(v, func(kind int, v []byte) {
-				a, _ := netip.AddrFromSlice(v)
-				switch kind {
-				case ipv4Source, ipv6Source:
-					t.Source = a
-				case ipv4Destination, ipv6Destination:
-					t.Destination = a
-				}
-			})
+			t.Source, t.Destination = parseAddresses(v)
 		case tupleProto:
 			each(v, t.parseProtocol)
 		}
