@@ -80,7 +80,7 @@ func (x ObjectStatus_State) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use ObjectStatus_State.Descriptor instead.
 func (ObjectStatus_State) EnumDescriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{9, 0}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{11, 0}
 }
 
 type JoinRequest struct {
@@ -595,8 +595,10 @@ func (*Heartbeat) Descriptor() ([]byte, []int) {
 
 // Report tells what became of objects on the host. Only what has changed is reported; after connecting, everything is.
 type Report struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Statuses      []*ObjectStatus        `protobuf:"bytes,1,rep,name=statuses,proto3" json:"statuses,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Statuses []*ObjectStatus        `protobuf:"bytes,1,rep,name=statuses,proto3" json:"statuses,omitempty"`
+	// roles are those of the host in its gateway groups: all of them after connecting, then those that have changed.
+	Roles         []*GatewayRole `protobuf:"bytes,2,rep,name=roles,proto3" json:"roles,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -638,6 +640,136 @@ func (x *Report) GetStatuses() []*ObjectStatus {
 	return nil
 }
 
+func (x *Report) GetRoles() []*GatewayRole {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+// GatewayRole tells what the host is for a gateway group of which it has a document. What it says of other groups is
+// not heeded.
+type GatewayRole struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Group         uint32                 `protobuf:"varint,1,opt,name=group,proto3" json:"group,omitempty"`
+	Active        bool                   `protobuf:"varint,2,opt,name=active,proto3" json:"active,omitempty"` // it forwards for the routers of the group
+	Claim         *GatewayClaim          `protobuf:"bytes,3,opt,name=claim,proto3" json:"claim,omitempty"`    // the newest that it knows
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GatewayRole) Reset() {
+	*x = GatewayRole{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GatewayRole) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GatewayRole) ProtoMessage() {}
+
+func (x *GatewayRole) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GatewayRole.ProtoReflect.Descriptor instead.
+func (*GatewayRole) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *GatewayRole) GetGroup() uint32 {
+	if x != nil {
+		return x.Group
+	}
+	return 0
+}
+
+func (x *GatewayRole) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+func (x *GatewayRole) GetClaim() *GatewayClaim {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+// GatewayClaim says that a host has taken over a gateway group; see package gatewaygroup. Epoch 0: nobody has.
+type GatewayClaim struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Epoch         uint64                 `protobuf:"varint,1,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Rank          uint32                 `protobuf:"varint,2,opt,name=rank,proto3" json:"rank,omitempty"` // the place of the host in the group, from 0
+	Host          string                 `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GatewayClaim) Reset() {
+	*x = GatewayClaim{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GatewayClaim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GatewayClaim) ProtoMessage() {}
+
+func (x *GatewayClaim) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GatewayClaim.ProtoReflect.Descriptor instead.
+func (*GatewayClaim) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *GatewayClaim) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *GatewayClaim) GetRank() uint32 {
+	if x != nil {
+		return x.Rank
+	}
+	return 0
+}
+
+func (x *GatewayClaim) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
 type ObjectStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// key is the key of the document.
@@ -650,7 +782,7 @@ type ObjectStatus struct {
 
 func (x *ObjectStatus) Reset() {
 	*x = ObjectStatus{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[9]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -662,7 +794,7 @@ func (x *ObjectStatus) String() string {
 func (*ObjectStatus) ProtoMessage() {}
 
 func (x *ObjectStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[9]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -675,7 +807,7 @@ func (x *ObjectStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ObjectStatus.ProtoReflect.Descriptor instead.
 func (*ObjectStatus) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{9}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ObjectStatus) GetKey() string {
@@ -711,7 +843,7 @@ type ToAgent struct {
 
 func (x *ToAgent) Reset() {
 	*x = ToAgent{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[10]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -723,7 +855,7 @@ func (x *ToAgent) String() string {
 func (*ToAgent) ProtoMessage() {}
 
 func (x *ToAgent) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[10]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -736,7 +868,7 @@ func (x *ToAgent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ToAgent.ProtoReflect.Descriptor instead.
 func (*ToAgent) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{10}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ToAgent) GetMessage() isToAgent_Message {
@@ -781,7 +913,7 @@ type Batch struct {
 
 func (x *Batch) Reset() {
 	*x = Batch{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[11]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -793,7 +925,7 @@ func (x *Batch) String() string {
 func (*Batch) ProtoMessage() {}
 
 func (x *Batch) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[11]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -806,7 +938,7 @@ func (x *Batch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Batch.ProtoReflect.Descriptor instead.
 func (*Batch) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{11}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Batch) GetRevision() int64 {
@@ -845,7 +977,7 @@ func (x *Batch) GetFull() bool {
 }
 
 // Document is one thing that the host has to do. Its key is "<kind>/<id>" with the kind of its body: segment, port,
-// neighbour, dhcp-network, dhcp-host, security-group, set-member, router, floating-ip, port-forwarding.
+// neighbour, dhcp-network, dhcp-host, security-group, set-member, router, floating-ip, port-forwarding, gateway-group.
 type Document struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -863,6 +995,7 @@ type Document struct {
 	//	*Document_Router
 	//	*Document_FloatingIp
 	//	*Document_PortForwarding
+	//	*Document_GatewayGroup
 	Body          isDocument_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -870,7 +1003,7 @@ type Document struct {
 
 func (x *Document) Reset() {
 	*x = Document{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[12]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +1015,7 @@ func (x *Document) String() string {
 func (*Document) ProtoMessage() {}
 
 func (x *Document) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[12]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +1028,7 @@ func (x *Document) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Document.ProtoReflect.Descriptor instead.
 func (*Document) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{12}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Document) GetKey() string {
@@ -1009,6 +1142,15 @@ func (x *Document) GetPortForwarding() *PortForwarding {
 	return nil
 }
 
+func (x *Document) GetGatewayGroup() *GatewayGroup {
+	if x != nil {
+		if x, ok := x.Body.(*Document_GatewayGroup); ok {
+			return x.GatewayGroup
+		}
+	}
+	return nil
+}
+
 type isDocument_Body interface {
 	isDocument_Body()
 }
@@ -1053,6 +1195,10 @@ type Document_PortForwarding struct {
 	PortForwarding *PortForwarding `protobuf:"bytes,12,opt,name=port_forwarding,json=portForwarding,proto3,oneof"`
 }
 
+type Document_GatewayGroup struct {
+	GatewayGroup *GatewayGroup `protobuf:"bytes,13,opt,name=gateway_group,json=gatewayGroup,proto3,oneof"`
+}
+
 func (*Document_Segment) isDocument_Body() {}
 
 func (*Document_Port) isDocument_Body() {}
@@ -1073,6 +1219,8 @@ func (*Document_FloatingIp) isDocument_Body() {}
 
 func (*Document_PortForwarding) isDocument_Body() {}
 
+func (*Document_GatewayGroup) isDocument_Body() {}
+
 // Segment: the network has a port on this host and is reached through this segment. Key: segment/<network id>.
 type Segment struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -1087,7 +1235,7 @@ type Segment struct {
 
 func (x *Segment) Reset() {
 	*x = Segment{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[13]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1247,7 @@ func (x *Segment) String() string {
 func (*Segment) ProtoMessage() {}
 
 func (x *Segment) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[13]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1260,7 @@ func (x *Segment) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Segment.ProtoReflect.Descriptor instead.
 func (*Segment) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{13}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Segment) GetNetworkId() string {
@@ -1178,7 +1326,7 @@ type Port struct {
 
 func (x *Port) Reset() {
 	*x = Port{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[14]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1190,7 +1338,7 @@ func (x *Port) String() string {
 func (*Port) ProtoMessage() {}
 
 func (x *Port) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[14]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1203,7 +1351,7 @@ func (x *Port) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Port.ProtoReflect.Descriptor instead.
 func (*Port) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{14}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Port) GetPortId() string {
@@ -1315,7 +1463,7 @@ type AddressPair struct {
 
 func (x *AddressPair) Reset() {
 	*x = AddressPair{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[15]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1327,7 +1475,7 @@ func (x *AddressPair) String() string {
 func (*AddressPair) ProtoMessage() {}
 
 func (x *AddressPair) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[15]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1340,7 +1488,7 @@ func (x *AddressPair) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddressPair.ProtoReflect.Descriptor instead.
 func (*AddressPair) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{15}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *AddressPair) GetMac() string {
@@ -1369,7 +1517,7 @@ type SecurityGroup struct {
 
 func (x *SecurityGroup) Reset() {
 	*x = SecurityGroup{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[16]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1381,7 +1529,7 @@ func (x *SecurityGroup) String() string {
 func (*SecurityGroup) ProtoMessage() {}
 
 func (x *SecurityGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[16]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1394,7 +1542,7 @@ func (x *SecurityGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecurityGroup.ProtoReflect.Descriptor instead.
 func (*SecurityGroup) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{16}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SecurityGroup) GetGroupId() string {
@@ -1437,7 +1585,7 @@ type SecurityGroupRule struct {
 
 func (x *SecurityGroupRule) Reset() {
 	*x = SecurityGroupRule{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[17]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1449,7 +1597,7 @@ func (x *SecurityGroupRule) String() string {
 func (*SecurityGroupRule) ProtoMessage() {}
 
 func (x *SecurityGroupRule) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[17]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1462,7 +1610,7 @@ func (x *SecurityGroupRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SecurityGroupRule.ProtoReflect.Descriptor instead.
 func (*SecurityGroupRule) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{17}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *SecurityGroupRule) GetRuleId() string {
@@ -1535,7 +1683,7 @@ type SetMember struct {
 
 func (x *SetMember) Reset() {
 	*x = SetMember{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[18]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1695,7 @@ func (x *SetMember) String() string {
 func (*SetMember) ProtoMessage() {}
 
 func (x *SetMember) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[18]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1560,7 +1708,7 @@ func (x *SetMember) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetMember.ProtoReflect.Descriptor instead.
 func (*SetMember) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{18}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *SetMember) GetSet() string {
@@ -1598,6 +1746,7 @@ type Router struct {
 	NdpProxied []string `protobuf:"bytes,8,rep,name=ndp_proxied,json=ndpProxied,proto3" json:"ndp_proxied,omitempty"`
 	// gateway_group: the host forwards only while it is the active one of this group of hosts, and is prepared to until then.
 	// Empty: it always forwards.
+	// It is the number of a GatewayGroup, for which there is a document.
 	GatewayGroup  string `protobuf:"bytes,9,opt,name=gateway_group,json=gatewayGroup,proto3" json:"gateway_group,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1605,7 +1754,7 @@ type Router struct {
 
 func (x *Router) Reset() {
 	*x = Router{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[19]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1617,7 +1766,7 @@ func (x *Router) String() string {
 func (*Router) ProtoMessage() {}
 
 func (x *Router) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[19]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1630,7 +1779,7 @@ func (x *Router) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Router.ProtoReflect.Descriptor instead.
 func (*Router) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{19}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *Router) GetRouterId() string {
@@ -1696,6 +1845,137 @@ func (x *Router) GetGatewayGroup() string {
 	return ""
 }
 
+// GatewayGroup: this host is one of those that forward for the routers of the group, one at a time, elected by VRRP over
+// the underlay. Key: gateway-group/<number>.
+type GatewayGroup struct {
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Number     uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`                           // 1 to 200; the virtual router identifier, too
+	Hosts      []*GatewayHost         `protobuf:"bytes,2,rep,name=hosts,proto3" json:"hosts,omitempty"`                              // in the order in which they are preferred, this one among them
+	Claim      *GatewayClaim          `protobuf:"bytes,3,opt,name=claim,proto3" json:"claim,omitempty"`                              // the newest that the server knows
+	IntervalMs uint32                 `protobuf:"varint,4,opt,name=interval_ms,json=intervalMs,proto3" json:"interval_ms,omitempty"` // between two advertisements
+	// tracked are the physical networks of its routers: a host whose interface for one of them is down gives way.
+	Tracked       []string `protobuf:"bytes,5,rep,name=tracked,proto3" json:"tracked,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GatewayGroup) Reset() {
+	*x = GatewayGroup{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GatewayGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GatewayGroup) ProtoMessage() {}
+
+func (x *GatewayGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GatewayGroup.ProtoReflect.Descriptor instead.
+func (*GatewayGroup) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *GatewayGroup) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *GatewayGroup) GetHosts() []*GatewayHost {
+	if x != nil {
+		return x.Hosts
+	}
+	return nil
+}
+
+func (x *GatewayGroup) GetClaim() *GatewayClaim {
+	if x != nil {
+		return x.Claim
+	}
+	return nil
+}
+
+func (x *GatewayGroup) GetIntervalMs() uint32 {
+	if x != nil {
+		return x.IntervalMs
+	}
+	return 0
+}
+
+func (x *GatewayGroup) GetTracked() []string {
+	if x != nil {
+		return x.Tracked
+	}
+	return nil
+}
+
+type GatewayHost struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // by which the others of the group reach it: its VTEP
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GatewayHost) Reset() {
+	*x = GatewayHost{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GatewayHost) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GatewayHost) ProtoMessage() {}
+
+func (x *GatewayHost) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GatewayHost.ProtoReflect.Descriptor instead.
+func (*GatewayHost) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *GatewayHost) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *GatewayHost) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
 // RouterLeg is a device of the router in its namespace: qr-… in a network of tenants, qg-… in the external network.
 type RouterLeg struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
@@ -1716,7 +1996,7 @@ type RouterLeg struct {
 
 func (x *RouterLeg) Reset() {
 	*x = RouterLeg{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[20]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1728,7 +2008,7 @@ func (x *RouterLeg) String() string {
 func (*RouterLeg) ProtoMessage() {}
 
 func (x *RouterLeg) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[20]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1741,7 +2021,7 @@ func (x *RouterLeg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterLeg.ProtoReflect.Descriptor instead.
 func (*RouterLeg) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{20}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RouterLeg) GetPortId() string {
@@ -1819,7 +2099,7 @@ type RouterPrefix struct {
 
 func (x *RouterPrefix) Reset() {
 	*x = RouterPrefix{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[21]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1831,7 +2111,7 @@ func (x *RouterPrefix) String() string {
 func (*RouterPrefix) ProtoMessage() {}
 
 func (x *RouterPrefix) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[21]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1844,7 +2124,7 @@ func (x *RouterPrefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterPrefix.ProtoReflect.Descriptor instead.
 func (*RouterPrefix) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{21}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RouterPrefix) GetPrefix() string {
@@ -1880,7 +2160,7 @@ type ConntrackHelper struct {
 
 func (x *ConntrackHelper) Reset() {
 	*x = ConntrackHelper{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[22]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1892,7 +2172,7 @@ func (x *ConntrackHelper) String() string {
 func (*ConntrackHelper) ProtoMessage() {}
 
 func (x *ConntrackHelper) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[22]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2185,7 @@ func (x *ConntrackHelper) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConntrackHelper.ProtoReflect.Descriptor instead.
 func (*ConntrackHelper) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{22}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *ConntrackHelper) GetProtocol() string {
@@ -1943,7 +2223,7 @@ type FloatingIp struct {
 
 func (x *FloatingIp) Reset() {
 	*x = FloatingIp{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[23]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1955,7 +2235,7 @@ func (x *FloatingIp) String() string {
 func (*FloatingIp) ProtoMessage() {}
 
 func (x *FloatingIp) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[23]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1968,7 +2248,7 @@ func (x *FloatingIp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FloatingIp.ProtoReflect.Descriptor instead.
 func (*FloatingIp) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{23}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *FloatingIp) GetFloatingIpId() string {
@@ -2017,7 +2297,7 @@ type PortForwarding struct {
 
 func (x *PortForwarding) Reset() {
 	*x = PortForwarding{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2029,7 +2309,7 @@ func (x *PortForwarding) String() string {
 func (*PortForwarding) ProtoMessage() {}
 
 func (x *PortForwarding) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2042,7 +2322,7 @@ func (x *PortForwarding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwarding.ProtoReflect.Descriptor instead.
 func (*PortForwarding) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{24}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *PortForwarding) GetPortForwardingId() string {
@@ -2110,19 +2390,22 @@ func (x *PortForwarding) GetInternalLast() uint32 {
 
 // Neighbour is a port of one of this host's tunnelled networks on another host. Key: neighbour/<port id>.
 type Neighbour struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	PortId        string                 `protobuf:"bytes,1,opt,name=port_id,json=portId,proto3" json:"port_id,omitempty"`
-	NetworkId     string                 `protobuf:"bytes,2,opt,name=network_id,json=networkId,proto3" json:"network_id,omitempty"`
-	Mac           string                 `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
-	Ips           []string               `protobuf:"bytes,4,rep,name=ips,proto3" json:"ips,omitempty"`
-	Vtep          string                 `protobuf:"bytes,5,opt,name=vtep,proto3" json:"vtep,omitempty"`
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	PortId    string                 `protobuf:"bytes,1,opt,name=port_id,json=portId,proto3" json:"port_id,omitempty"`
+	NetworkId string                 `protobuf:"bytes,2,opt,name=network_id,json=networkId,proto3" json:"network_id,omitempty"`
+	Mac       string                 `protobuf:"bytes,3,opt,name=mac,proto3" json:"mac,omitempty"`
+	Ips       []string               `protobuf:"bytes,4,rep,name=ips,proto3" json:"ips,omitempty"`
+	Vtep      string                 `protobuf:"bytes,5,opt,name=vtep,proto3" json:"vtep,omitempty"`
+	// vteps, where it has any, are those of all hosts of a gateway group: the port moves between them without being announced
+	// here. What goes to everybody goes to all of them, and where the port is has to be learned.
+	Vteps         []string `protobuf:"bytes,6,rep,name=vteps,proto3" json:"vteps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Neighbour) Reset() {
 	*x = Neighbour{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2134,7 +2417,7 @@ func (x *Neighbour) String() string {
 func (*Neighbour) ProtoMessage() {}
 
 func (x *Neighbour) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2147,7 +2430,7 @@ func (x *Neighbour) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbour.ProtoReflect.Descriptor instead.
 func (*Neighbour) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{25}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Neighbour) GetPortId() string {
@@ -2185,6 +2468,13 @@ func (x *Neighbour) GetVtep() string {
 	return ""
 }
 
+func (x *Neighbour) GetVteps() []string {
+	if x != nil {
+		return x.Vteps
+	}
+	return nil
+}
+
 // DhcpNetwork: this host answers DHCP on the network, through its port. Key: dhcp-network/<network id>.
 type DhcpNetwork struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2200,7 +2490,7 @@ type DhcpNetwork struct {
 
 func (x *DhcpNetwork) Reset() {
 	*x = DhcpNetwork{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2212,7 +2502,7 @@ func (x *DhcpNetwork) String() string {
 func (*DhcpNetwork) ProtoMessage() {}
 
 func (x *DhcpNetwork) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2225,7 +2515,7 @@ func (x *DhcpNetwork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpNetwork.ProtoReflect.Descriptor instead.
 func (*DhcpNetwork) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{26}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *DhcpNetwork) GetNetworkId() string {
@@ -2286,7 +2576,7 @@ type DhcpSubnet struct {
 
 func (x *DhcpSubnet) Reset() {
 	*x = DhcpSubnet{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2298,7 +2588,7 @@ func (x *DhcpSubnet) String() string {
 func (*DhcpSubnet) ProtoMessage() {}
 
 func (x *DhcpSubnet) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2311,7 +2601,7 @@ func (x *DhcpSubnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpSubnet.ProtoReflect.Descriptor instead.
 func (*DhcpSubnet) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{27}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DhcpSubnet) GetSubnetId() string {
@@ -2380,7 +2670,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2392,7 +2682,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2405,7 +2695,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{28}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Route) GetDestination() string {
@@ -2436,7 +2726,7 @@ type DhcpHost struct {
 
 func (x *DhcpHost) Reset() {
 	*x = DhcpHost{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2448,7 +2738,7 @@ func (x *DhcpHost) String() string {
 func (*DhcpHost) ProtoMessage() {}
 
 func (x *DhcpHost) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2461,7 +2751,7 @@ func (x *DhcpHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpHost.ProtoReflect.Descriptor instead.
 func (*DhcpHost) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{29}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DhcpHost) GetPortId() string {
@@ -2509,7 +2799,7 @@ type DhcpAddress struct {
 
 func (x *DhcpAddress) Reset() {
 	*x = DhcpAddress{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2521,7 +2811,7 @@ func (x *DhcpAddress) String() string {
 func (*DhcpAddress) ProtoMessage() {}
 
 func (x *DhcpAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2534,7 +2824,7 @@ func (x *DhcpAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpAddress.ProtoReflect.Descriptor instead.
 func (*DhcpAddress) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{30}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DhcpAddress) GetSubnetId() string {
@@ -2589,9 +2879,18 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\x04hash\x18\x02 \x01(\x06R\x04hash\"!\n" +
 	"\x03Ack\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\"\v\n" +
-	"\tHeartbeat\"J\n" +
+	"\tHeartbeat\"\x85\x01\n" +
 	"\x06Report\x12@\n" +
-	"\bstatuses\x18\x01 \x03(\v2$.neutrino.southbound.v1.ObjectStatusR\bstatuses\"\xcd\x01\n" +
+	"\bstatuses\x18\x01 \x03(\v2$.neutrino.southbound.v1.ObjectStatusR\bstatuses\x129\n" +
+	"\x05roles\x18\x02 \x03(\v2#.neutrino.southbound.v1.GatewayRoleR\x05roles\"w\n" +
+	"\vGatewayRole\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\rR\x05group\x12\x16\n" +
+	"\x06active\x18\x02 \x01(\bR\x06active\x12:\n" +
+	"\x05claim\x18\x03 \x01(\v2$.neutrino.southbound.v1.GatewayClaimR\x05claim\"L\n" +
+	"\fGatewayClaim\x12\x14\n" +
+	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04rank\x18\x02 \x01(\rR\x04rank\x12\x12\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\"\xcd\x01\n" +
 	"\fObjectStatus\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12@\n" +
 	"\x05state\x18\x02 \x01(\x0e2*.neutrino.southbound.v1.ObjectStatus.StateR\x05state\x12\x16\n" +
@@ -2610,7 +2909,7 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\x03put\x18\x02 \x03(\v2 .neutrino.southbound.v1.DocumentR\x03put\x12\x16\n" +
 	"\x06delete\x18\x03 \x03(\tR\x06delete\x12\x12\n" +
 	"\x04last\x18\x04 \x01(\bR\x04last\x12\x12\n" +
-	"\x04full\x18\x05 \x01(\bR\x04full\"\xdf\x05\n" +
+	"\x04full\x18\x05 \x01(\bR\x04full\"\xac\x06\n" +
 	"\bDocument\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x06R\x04hash\x12;\n" +
@@ -2626,7 +2925,8 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	" \x01(\v2\x1e.neutrino.southbound.v1.RouterH\x00R\x06router\x12E\n" +
 	"\vfloating_ip\x18\v \x01(\v2\".neutrino.southbound.v1.FloatingIpH\x00R\n" +
 	"floatingIp\x12Q\n" +
-	"\x0fport_forwarding\x18\f \x01(\v2&.neutrino.southbound.v1.PortForwardingH\x00R\x0eportForwardingB\x06\n" +
+	"\x0fport_forwarding\x18\f \x01(\v2&.neutrino.southbound.v1.PortForwardingH\x00R\x0eportForwarding\x12K\n" +
+	"\rgateway_group\x18\r \x01(\v2$.neutrino.southbound.v1.GatewayGroupH\x00R\fgatewayGroupB\x06\n" +
 	"\x04body\"\xb1\x01\n" +
 	"\aSegment\x12\x1d\n" +
 	"\n" +
@@ -2688,7 +2988,17 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\x11conntrack_helpers\x18\a \x03(\v2'.neutrino.southbound.v1.ConntrackHelperR\x10conntrackHelpers\x12\x1f\n" +
 	"\vndp_proxied\x18\b \x03(\tR\n" +
 	"ndpProxied\x12#\n" +
-	"\rgateway_group\x18\t \x01(\tR\fgatewayGroup\"\x89\x02\n" +
+	"\rgateway_group\x18\t \x01(\tR\fgatewayGroup\"\xd8\x01\n" +
+	"\fGatewayGroup\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x129\n" +
+	"\x05hosts\x18\x02 \x03(\v2#.neutrino.southbound.v1.GatewayHostR\x05hosts\x12:\n" +
+	"\x05claim\x18\x03 \x01(\v2$.neutrino.southbound.v1.GatewayClaimR\x05claim\x12\x1f\n" +
+	"\vinterval_ms\x18\x04 \x01(\rR\n" +
+	"intervalMs\x12\x18\n" +
+	"\atracked\x18\x05 \x03(\tR\atracked\";\n" +
+	"\vGatewayHost\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x89\x02\n" +
 	"\tRouterLeg\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1d\n" +
 	"\n" +
@@ -2726,14 +3036,15 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\vinternal_ip\x18\a \x01(\tR\n" +
 	"internalIp\x12%\n" +
 	"\x0einternal_first\x18\b \x01(\rR\rinternalFirst\x12#\n" +
-	"\rinternal_last\x18\t \x01(\rR\finternalLast\"{\n" +
+	"\rinternal_last\x18\t \x01(\rR\finternalLast\"\x91\x01\n" +
 	"\tNeighbour\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1d\n" +
 	"\n" +
 	"network_id\x18\x02 \x01(\tR\tnetworkId\x12\x10\n" +
 	"\x03mac\x18\x03 \x01(\tR\x03mac\x12\x10\n" +
 	"\x03ips\x18\x04 \x03(\tR\x03ips\x12\x12\n" +
-	"\x04vtep\x18\x05 \x01(\tR\x04vtep\"\xc6\x01\n" +
+	"\x04vtep\x18\x05 \x01(\tR\x04vtep\x12\x14\n" +
+	"\x05vteps\x18\x06 \x03(\tR\x05vteps\"\xc6\x01\n" +
 	"\vDhcpNetwork\x12\x1d\n" +
 	"\n" +
 	"network_id\x18\x01 \x01(\tR\tnetworkId\x12\x17\n" +
@@ -2788,7 +3099,7 @@ func file_proto_southbound_v1_southbound_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_southbound_v1_southbound_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_proto_southbound_v1_southbound_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_proto_southbound_v1_southbound_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
 var file_proto_southbound_v1_southbound_proto_goTypes = []any{
 	(ObjectStatus_State)(0),   // 0: neutrino.southbound.v1.ObjectStatus.State
 	(*JoinRequest)(nil),       // 1: neutrino.southbound.v1.JoinRequest
@@ -2800,71 +3111,80 @@ var file_proto_southbound_v1_southbound_proto_goTypes = []any{
 	(*Ack)(nil),               // 7: neutrino.southbound.v1.Ack
 	(*Heartbeat)(nil),         // 8: neutrino.southbound.v1.Heartbeat
 	(*Report)(nil),            // 9: neutrino.southbound.v1.Report
-	(*ObjectStatus)(nil),      // 10: neutrino.southbound.v1.ObjectStatus
-	(*ToAgent)(nil),           // 11: neutrino.southbound.v1.ToAgent
-	(*Batch)(nil),             // 12: neutrino.southbound.v1.Batch
-	(*Document)(nil),          // 13: neutrino.southbound.v1.Document
-	(*Segment)(nil),           // 14: neutrino.southbound.v1.Segment
-	(*Port)(nil),              // 15: neutrino.southbound.v1.Port
-	(*AddressPair)(nil),       // 16: neutrino.southbound.v1.AddressPair
-	(*SecurityGroup)(nil),     // 17: neutrino.southbound.v1.SecurityGroup
-	(*SecurityGroupRule)(nil), // 18: neutrino.southbound.v1.SecurityGroupRule
-	(*SetMember)(nil),         // 19: neutrino.southbound.v1.SetMember
-	(*Router)(nil),            // 20: neutrino.southbound.v1.Router
-	(*RouterLeg)(nil),         // 21: neutrino.southbound.v1.RouterLeg
-	(*RouterPrefix)(nil),      // 22: neutrino.southbound.v1.RouterPrefix
-	(*ConntrackHelper)(nil),   // 23: neutrino.southbound.v1.ConntrackHelper
-	(*FloatingIp)(nil),        // 24: neutrino.southbound.v1.FloatingIp
-	(*PortForwarding)(nil),    // 25: neutrino.southbound.v1.PortForwarding
-	(*Neighbour)(nil),         // 26: neutrino.southbound.v1.Neighbour
-	(*DhcpNetwork)(nil),       // 27: neutrino.southbound.v1.DhcpNetwork
-	(*DhcpSubnet)(nil),        // 28: neutrino.southbound.v1.DhcpSubnet
-	(*Route)(nil),             // 29: neutrino.southbound.v1.Route
-	(*DhcpHost)(nil),          // 30: neutrino.southbound.v1.DhcpHost
-	(*DhcpAddress)(nil),       // 31: neutrino.southbound.v1.DhcpAddress
-	nil,                       // 32: neutrino.southbound.v1.Hello.BridgeMappingsEntry
+	(*GatewayRole)(nil),       // 10: neutrino.southbound.v1.GatewayRole
+	(*GatewayClaim)(nil),      // 11: neutrino.southbound.v1.GatewayClaim
+	(*ObjectStatus)(nil),      // 12: neutrino.southbound.v1.ObjectStatus
+	(*ToAgent)(nil),           // 13: neutrino.southbound.v1.ToAgent
+	(*Batch)(nil),             // 14: neutrino.southbound.v1.Batch
+	(*Document)(nil),          // 15: neutrino.southbound.v1.Document
+	(*Segment)(nil),           // 16: neutrino.southbound.v1.Segment
+	(*Port)(nil),              // 17: neutrino.southbound.v1.Port
+	(*AddressPair)(nil),       // 18: neutrino.southbound.v1.AddressPair
+	(*SecurityGroup)(nil),     // 19: neutrino.southbound.v1.SecurityGroup
+	(*SecurityGroupRule)(nil), // 20: neutrino.southbound.v1.SecurityGroupRule
+	(*SetMember)(nil),         // 21: neutrino.southbound.v1.SetMember
+	(*Router)(nil),            // 22: neutrino.southbound.v1.Router
+	(*GatewayGroup)(nil),      // 23: neutrino.southbound.v1.GatewayGroup
+	(*GatewayHost)(nil),       // 24: neutrino.southbound.v1.GatewayHost
+	(*RouterLeg)(nil),         // 25: neutrino.southbound.v1.RouterLeg
+	(*RouterPrefix)(nil),      // 26: neutrino.southbound.v1.RouterPrefix
+	(*ConntrackHelper)(nil),   // 27: neutrino.southbound.v1.ConntrackHelper
+	(*FloatingIp)(nil),        // 28: neutrino.southbound.v1.FloatingIp
+	(*PortForwarding)(nil),    // 29: neutrino.southbound.v1.PortForwarding
+	(*Neighbour)(nil),         // 30: neutrino.southbound.v1.Neighbour
+	(*DhcpNetwork)(nil),       // 31: neutrino.southbound.v1.DhcpNetwork
+	(*DhcpSubnet)(nil),        // 32: neutrino.southbound.v1.DhcpSubnet
+	(*Route)(nil),             // 33: neutrino.southbound.v1.Route
+	(*DhcpHost)(nil),          // 34: neutrino.southbound.v1.DhcpHost
+	(*DhcpAddress)(nil),       // 35: neutrino.southbound.v1.DhcpAddress
+	nil,                       // 36: neutrino.southbound.v1.Hello.BridgeMappingsEntry
 }
 var file_proto_southbound_v1_southbound_proto_depIdxs = []int32{
 	5,  // 0: neutrino.southbound.v1.FromAgent.hello:type_name -> neutrino.southbound.v1.Hello
 	7,  // 1: neutrino.southbound.v1.FromAgent.ack:type_name -> neutrino.southbound.v1.Ack
 	9,  // 2: neutrino.southbound.v1.FromAgent.report:type_name -> neutrino.southbound.v1.Report
 	8,  // 3: neutrino.southbound.v1.FromAgent.heartbeat:type_name -> neutrino.southbound.v1.Heartbeat
-	32, // 4: neutrino.southbound.v1.Hello.bridge_mappings:type_name -> neutrino.southbound.v1.Hello.BridgeMappingsEntry
+	36, // 4: neutrino.southbound.v1.Hello.bridge_mappings:type_name -> neutrino.southbound.v1.Hello.BridgeMappingsEntry
 	6,  // 5: neutrino.southbound.v1.Hello.have:type_name -> neutrino.southbound.v1.Digest
-	10, // 6: neutrino.southbound.v1.Report.statuses:type_name -> neutrino.southbound.v1.ObjectStatus
-	0,  // 7: neutrino.southbound.v1.ObjectStatus.state:type_name -> neutrino.southbound.v1.ObjectStatus.State
-	12, // 8: neutrino.southbound.v1.ToAgent.batch:type_name -> neutrino.southbound.v1.Batch
-	13, // 9: neutrino.southbound.v1.Batch.put:type_name -> neutrino.southbound.v1.Document
-	14, // 10: neutrino.southbound.v1.Document.segment:type_name -> neutrino.southbound.v1.Segment
-	15, // 11: neutrino.southbound.v1.Document.port:type_name -> neutrino.southbound.v1.Port
-	26, // 12: neutrino.southbound.v1.Document.neighbour:type_name -> neutrino.southbound.v1.Neighbour
-	27, // 13: neutrino.southbound.v1.Document.dhcp_network:type_name -> neutrino.southbound.v1.DhcpNetwork
-	30, // 14: neutrino.southbound.v1.Document.dhcp_host:type_name -> neutrino.southbound.v1.DhcpHost
-	17, // 15: neutrino.southbound.v1.Document.security_group:type_name -> neutrino.southbound.v1.SecurityGroup
-	19, // 16: neutrino.southbound.v1.Document.set_member:type_name -> neutrino.southbound.v1.SetMember
-	20, // 17: neutrino.southbound.v1.Document.router:type_name -> neutrino.southbound.v1.Router
-	24, // 18: neutrino.southbound.v1.Document.floating_ip:type_name -> neutrino.southbound.v1.FloatingIp
-	25, // 19: neutrino.southbound.v1.Document.port_forwarding:type_name -> neutrino.southbound.v1.PortForwarding
-	16, // 20: neutrino.southbound.v1.Port.address_pairs:type_name -> neutrino.southbound.v1.AddressPair
-	18, // 21: neutrino.southbound.v1.SecurityGroup.rules:type_name -> neutrino.southbound.v1.SecurityGroupRule
-	21, // 22: neutrino.southbound.v1.Router.legs:type_name -> neutrino.southbound.v1.RouterLeg
-	29, // 23: neutrino.southbound.v1.Router.routes:type_name -> neutrino.southbound.v1.Route
-	23, // 24: neutrino.southbound.v1.Router.conntrack_helpers:type_name -> neutrino.southbound.v1.ConntrackHelper
-	22, // 25: neutrino.southbound.v1.RouterLeg.advertised:type_name -> neutrino.southbound.v1.RouterPrefix
-	28, // 26: neutrino.southbound.v1.DhcpNetwork.subnets:type_name -> neutrino.southbound.v1.DhcpSubnet
-	29, // 27: neutrino.southbound.v1.DhcpSubnet.host_routes:type_name -> neutrino.southbound.v1.Route
-	31, // 28: neutrino.southbound.v1.DhcpHost.addresses:type_name -> neutrino.southbound.v1.DhcpAddress
-	1,  // 29: neutrino.southbound.v1.Southbound.Join:input_type -> neutrino.southbound.v1.JoinRequest
-	2,  // 30: neutrino.southbound.v1.Southbound.Renew:input_type -> neutrino.southbound.v1.RenewRequest
-	4,  // 31: neutrino.southbound.v1.Southbound.Connect:input_type -> neutrino.southbound.v1.FromAgent
-	3,  // 32: neutrino.southbound.v1.Southbound.Join:output_type -> neutrino.southbound.v1.JoinResponse
-	3,  // 33: neutrino.southbound.v1.Southbound.Renew:output_type -> neutrino.southbound.v1.JoinResponse
-	11, // 34: neutrino.southbound.v1.Southbound.Connect:output_type -> neutrino.southbound.v1.ToAgent
-	32, // [32:35] is the sub-list for method output_type
-	29, // [29:32] is the sub-list for method input_type
-	29, // [29:29] is the sub-list for extension type_name
-	29, // [29:29] is the sub-list for extension extendee
-	0,  // [0:29] is the sub-list for field type_name
+	12, // 6: neutrino.southbound.v1.Report.statuses:type_name -> neutrino.southbound.v1.ObjectStatus
+	10, // 7: neutrino.southbound.v1.Report.roles:type_name -> neutrino.southbound.v1.GatewayRole
+	11, // 8: neutrino.southbound.v1.GatewayRole.claim:type_name -> neutrino.southbound.v1.GatewayClaim
+	0,  // 9: neutrino.southbound.v1.ObjectStatus.state:type_name -> neutrino.southbound.v1.ObjectStatus.State
+	14, // 10: neutrino.southbound.v1.ToAgent.batch:type_name -> neutrino.southbound.v1.Batch
+	15, // 11: neutrino.southbound.v1.Batch.put:type_name -> neutrino.southbound.v1.Document
+	16, // 12: neutrino.southbound.v1.Document.segment:type_name -> neutrino.southbound.v1.Segment
+	17, // 13: neutrino.southbound.v1.Document.port:type_name -> neutrino.southbound.v1.Port
+	30, // 14: neutrino.southbound.v1.Document.neighbour:type_name -> neutrino.southbound.v1.Neighbour
+	31, // 15: neutrino.southbound.v1.Document.dhcp_network:type_name -> neutrino.southbound.v1.DhcpNetwork
+	34, // 16: neutrino.southbound.v1.Document.dhcp_host:type_name -> neutrino.southbound.v1.DhcpHost
+	19, // 17: neutrino.southbound.v1.Document.security_group:type_name -> neutrino.southbound.v1.SecurityGroup
+	21, // 18: neutrino.southbound.v1.Document.set_member:type_name -> neutrino.southbound.v1.SetMember
+	22, // 19: neutrino.southbound.v1.Document.router:type_name -> neutrino.southbound.v1.Router
+	28, // 20: neutrino.southbound.v1.Document.floating_ip:type_name -> neutrino.southbound.v1.FloatingIp
+	29, // 21: neutrino.southbound.v1.Document.port_forwarding:type_name -> neutrino.southbound.v1.PortForwarding
+	23, // 22: neutrino.southbound.v1.Document.gateway_group:type_name -> neutrino.southbound.v1.GatewayGroup
+	18, // 23: neutrino.southbound.v1.Port.address_pairs:type_name -> neutrino.southbound.v1.AddressPair
+	20, // 24: neutrino.southbound.v1.SecurityGroup.rules:type_name -> neutrino.southbound.v1.SecurityGroupRule
+	25, // 25: neutrino.southbound.v1.Router.legs:type_name -> neutrino.southbound.v1.RouterLeg
+	33, // 26: neutrino.southbound.v1.Router.routes:type_name -> neutrino.southbound.v1.Route
+	27, // 27: neutrino.southbound.v1.Router.conntrack_helpers:type_name -> neutrino.southbound.v1.ConntrackHelper
+	24, // 28: neutrino.southbound.v1.GatewayGroup.hosts:type_name -> neutrino.southbound.v1.GatewayHost
+	11, // 29: neutrino.southbound.v1.GatewayGroup.claim:type_name -> neutrino.southbound.v1.GatewayClaim
+	26, // 30: neutrino.southbound.v1.RouterLeg.advertised:type_name -> neutrino.southbound.v1.RouterPrefix
+	32, // 31: neutrino.southbound.v1.DhcpNetwork.subnets:type_name -> neutrino.southbound.v1.DhcpSubnet
+	33, // 32: neutrino.southbound.v1.DhcpSubnet.host_routes:type_name -> neutrino.southbound.v1.Route
+	35, // 33: neutrino.southbound.v1.DhcpHost.addresses:type_name -> neutrino.southbound.v1.DhcpAddress
+	1,  // 34: neutrino.southbound.v1.Southbound.Join:input_type -> neutrino.southbound.v1.JoinRequest
+	2,  // 35: neutrino.southbound.v1.Southbound.Renew:input_type -> neutrino.southbound.v1.RenewRequest
+	4,  // 36: neutrino.southbound.v1.Southbound.Connect:input_type -> neutrino.southbound.v1.FromAgent
+	3,  // 37: neutrino.southbound.v1.Southbound.Join:output_type -> neutrino.southbound.v1.JoinResponse
+	3,  // 38: neutrino.southbound.v1.Southbound.Renew:output_type -> neutrino.southbound.v1.JoinResponse
+	13, // 39: neutrino.southbound.v1.Southbound.Connect:output_type -> neutrino.southbound.v1.ToAgent
+	37, // [37:40] is the sub-list for method output_type
+	34, // [34:37] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_proto_southbound_v1_southbound_proto_init() }
@@ -2878,10 +3198,10 @@ func file_proto_southbound_v1_southbound_proto_init() {
 		(*FromAgent_Report)(nil),
 		(*FromAgent_Heartbeat)(nil),
 	}
-	file_proto_southbound_v1_southbound_proto_msgTypes[10].OneofWrappers = []any{
+	file_proto_southbound_v1_southbound_proto_msgTypes[12].OneofWrappers = []any{
 		(*ToAgent_Batch)(nil),
 	}
-	file_proto_southbound_v1_southbound_proto_msgTypes[12].OneofWrappers = []any{
+	file_proto_southbound_v1_southbound_proto_msgTypes[14].OneofWrappers = []any{
 		(*Document_Segment)(nil),
 		(*Document_Port)(nil),
 		(*Document_Neighbour)(nil),
@@ -2892,15 +3212,16 @@ func file_proto_southbound_v1_southbound_proto_init() {
 		(*Document_Router)(nil),
 		(*Document_FloatingIp)(nil),
 		(*Document_PortForwarding)(nil),
+		(*Document_GatewayGroup)(nil),
 	}
-	file_proto_southbound_v1_southbound_proto_msgTypes[17].OneofWrappers = []any{}
+	file_proto_southbound_v1_southbound_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_southbound_v1_southbound_proto_rawDesc), len(file_proto_southbound_v1_southbound_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   32,
+			NumMessages:   36,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
