@@ -309,7 +309,7 @@ func (h *host) cleanup() {
 		h.stop()
 	}
 	for _, p := range dnsmasq.Find(h.dir()) {
-		must(h.t, p.Stop())
+		must(h.t, dnsmasq.Stop(p))
 	}
 	if l, err := netlink.LinkByName(h.hostDevice()); err == nil {
 		must(h.t, netlink.LinkDel(l))

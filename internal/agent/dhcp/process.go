@@ -10,6 +10,7 @@ import (
 
 	"github.com/neutrino-net/neutrino/internal/dataplane/dnsmasq"
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
+	"github.com/neutrino-net/neutrino/internal/dataplane/proc"
 )
 
 // reloadPause is the shortest time between two reloads of one dnsmasq: changes that come faster share a reload.
@@ -25,7 +26,7 @@ func (s *server) adopt() bool {
 	if err != nil {
 		return false
 	}
-	if !p.Is(state) {
+	if p.Identity != state.Identity {
 		p.Close()
 		return false
 	}
@@ -159,7 +160,7 @@ func (s *server) restart(ctx context.Context, w *wanted, index int, reason strin
 	}
 	s.process, s.loaded = p, time.Now()
 	s.state = dnsmasq.State{
-		PID: p.PID, StartTime: p.StartTime, Namespace: p.Namespace, Interface: index,
+		Identity: p.Identity, Interface: index,
 		Conf: w.files.ConfHash(), Loaded: w.files.ReloadHash(),
 	}
 	s.log.Info("started dnsmasq", "pid", p.PID, "because", reason, "hosts", len(w.config.Hosts))
@@ -174,7 +175,7 @@ func (s *server) restart(ctx context.Context, w *wanted, index int, reason strin
 }
 
 // start starts a dnsmasq, and notes how that went.
-func (s *server) start(ctx context.Context, w *wanted) (p *dnsmasq.Process, err error) {
+func (s *server) start(ctx context.Context, w *wanted) (p *proc.Process, err error) {
 	// The end of the agent leaves the network with a server, so it waits for this one.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.part.options.StartTimeout)
 	defer cancel()
@@ -203,7 +204,7 @@ func (s *server) reload(ctx context.Context, w *wanted) error {
 			return ctx.Err()
 		}
 	}
-	if err := s.process.Reload(); err != nil {
+	if err := dnsmasq.Reload(s.process); err != nil {
 		return err
 	}
 	s.loaded, s.state.Loaded = time.Now(), w.files.ReloadHash()
@@ -216,11 +217,11 @@ func (s *server) stop() error {
 	var errs []error
 	if s.process != nil {
 		s.part.watcher.dropProcess(s.network)
-		errs = append(errs, s.process.Stop())
+		errs = append(errs, dnsmasq.Stop(s.process))
 		s.process = nil
 	}
 	for _, p := range dnsmasq.Find(s.dir) {
-		errs = append(errs, p.Stop())
+		errs = append(errs, dnsmasq.Stop(p))
 	}
 	return errors.Join(errs...)
 }

@@ -16,6 +16,7 @@ import (
 
 	"github.com/neutrino-net/neutrino/internal/dataplane/dnsmasq"
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
+	"github.com/neutrino-net/neutrino/internal/dataplane/proc"
 	"github.com/neutrino-net/neutrino/internal/dataplane/veth"
 )
 
@@ -46,7 +47,7 @@ type server struct {
 	ns      *netns.Handle
 	inode   uint64
 	watched bool // the namespace is, for changes inside
-	process *dnsmasq.Process
+	process *proc.Process
 	state   dnsmasq.State
 	loaded  time.Time // when it was last told to read its files
 	starts  starts

@@ -17,7 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/neutrino-net/neutrino/internal/agent"
-	"github.com/neutrino-net/neutrino/internal/dataplane/dnsmasq"
+	"github.com/neutrino-net/neutrino/internal/dataplane/proc"
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
 
@@ -222,11 +222,10 @@ func TestANamespaceThatCouldNotBeWatchedIsWatchedLater(t *testing.T) {
 	}
 }
 
-// fakeDnsmasq is a process that Open takes for a dnsmasq; end ends it.
-func fakeDnsmasq(t *testing.T) (p *dnsmasq.Process, end func()) {
+// process is one that could be a dnsmasq; end ends it.
+func process(t *testing.T) (p *proc.Process, end func()) {
 	t.Helper()
-	dir := t.TempDir()
-	cmd := exec.Command("sh", "-c", "read line", "--conf-file="+filepath.Join(dir, dnsmasq.ConfFile))
+	cmd := exec.Command("sh", "-c", "read line")
 	input, err := cmd.StdinPipe()
 	must(t, err)
 	must(t, cmd.Start())
@@ -235,7 +234,7 @@ func fakeDnsmasq(t *testing.T) (p *dnsmasq.Process, end func()) {
 		_ = cmd.Wait() // it ends with an error, having read nothing
 	}
 	t.Cleanup(end)
-	p, err = dnsmasq.Open(cmd.Process.Pid, dir)
+	p, err = proc.Started(cmd.Process)
 	must(t, err)
 	return p, end
 }
@@ -245,7 +244,7 @@ func TestAnEventOfAClosedDescriptorIsNotTakenForThatOfTheNext(t *testing.T) {
 	w, err := newWatcher()
 	must(t, err)
 	defer w.close()
-	first, endFirst := fakeDnsmasq(t)
+	first, endFirst := process(t)
 	must(t, w.addProcess(first, "first"))
 	endFirst()
 	events := make([]unix.EpollEvent, 8)
@@ -255,7 +254,7 @@ func TestAnEventOfAClosedDescriptorIsNotTakenForThatOfTheNext(t *testing.T) {
 	if i < 0 {
 		t.Fatal("the end of the process was not told")
 	}
-	second, endSecond := fakeDnsmasq(t)
+	second, endSecond := process(t)
 	defer second.Close()
 	number := first.FD()
 	w.dropProcess("first")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/neutrino-net/neutrino/internal/dataplane/dnsmasq"
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
+	"github.com/neutrino-net/neutrino/internal/dataplane/proc"
 )
 
 // logCheck is how often the sizes of the logs are looked at. Events would come with each line.
@@ -147,7 +148,7 @@ func (w *watcher) close() error {
 }
 
 // addProcess watches for the end of the network's dnsmasq, instead of an earlier one.
-func (w *watcher) addProcess(p *dnsmasq.Process, network string) error {
+func (w *watcher) addProcess(p *proc.Process, network string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if fd, have := w.processes[network]; have {

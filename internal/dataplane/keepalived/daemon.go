@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
+	"github.com/neutrino-net/neutrino/internal/dataplane/proc"
 	"github.com/neutrino-net/neutrino/internal/netlinkx"
 	"github.com/neutrino-net/neutrino/internal/reconcile"
 )
@@ -83,7 +84,7 @@ type Daemon struct {
 	err    error
 
 	// What follows is used by Run only.
-	process *process
+	process *proc.Process
 	running state
 	started time.Time
 	pause   time.Duration // after the next failure
@@ -233,9 +234,9 @@ func (d *Daemon) rest(err error) time.Duration {
 // pass makes keepalived run as wanted, and says what the roles have become.
 func (d *Daemon) pass(ctx context.Context) error {
 	d.adopt()
-	if d.process != nil && !d.process.alive() {
-		d.options.Logger.Warn("keepalived has ended", "pid", d.process.pid)
-		d.process.reap()
+	if d.process != nil && !d.process.Alive() {
+		d.options.Logger.Warn("keepalived has ended", "pid", d.process.PID)
+		d.process.Reap()
 		d.release()
 		if time.Since(d.started) < settled {
 			d.failed()
@@ -268,18 +269,18 @@ func (d *Daemon) adopt() {
 	if err != nil {
 		return
 	}
-	if !p.is(s) || p.namespace != d.inode {
-		p.close()
+	if p.Identity != s.Identity || p.Namespace != d.inode {
+		p.Close()
 		return
 	}
 	d.hold(p, s)
 }
 
 // hold begins to wait for the end of the process.
-func (d *Daemon) hold(p *process, s state) {
+func (d *Daemon) hold(p *proc.Process, s state) {
 	d.process, d.running = p, s
 	d.readers.Go(func() {
-		p.awaitEnd()
+		p.AwaitEnd()
 		d.poke()
 	})
 }
@@ -287,7 +288,7 @@ func (d *Daemon) hold(p *process, s state) {
 // release gives up the hold on the process, which goes on if it is alive.
 func (d *Daemon) release() {
 	if d.process != nil {
-		d.process.close()
+		d.process.Close()
 		d.process = nil
 	}
 }
@@ -416,7 +417,7 @@ func (d *Daemon) reload(ctx context.Context, conf []byte, hash string) error {
 		d.failed()
 		return err
 	}
-	if err := d.process.signal(unix.SIGHUP); err != nil {
+	if err := d.process.Signal(unix.SIGHUP); err != nil {
 		return fmt.Errorf("telling keepalived to read its configuration again: %w", err)
 	}
 	d.running.Conf, d.pause = hash, 0
@@ -441,7 +442,7 @@ func (d *Daemon) restart(ctx context.Context, conf []byte, hash string) error {
 		d.failed()
 		return err
 	}
-	var p *process
+	var p *proc.Process
 	err := d.within(func() (err error) {
 		p, err = start(d.options.Binary, d.options.Dir)
 		return err
@@ -451,8 +452,8 @@ func (d *Daemon) restart(ctx context.Context, conf []byte, hash string) error {
 		return err
 	}
 	d.started = time.Now()
-	d.hold(p, state{PID: p.pid, StartTime: p.startTime, Namespace: p.namespace, Conf: hash})
-	d.options.Logger.Info("started keepalived", "pid", p.pid)
+	d.hold(p, state{Identity: p.Identity, Conf: hash})
+	d.options.Logger.Info("started keepalived", "pid", p.PID)
 	return writeState(d.options.Dir, d.running)
 }
 
@@ -461,13 +462,11 @@ func (d *Daemon) restart(ctx context.Context, conf []byte, hash string) error {
 func (d *Daemon) stop() error {
 	var errs []error
 	if d.process != nil {
-		p := d.process
-		errs = append(errs, p.end())
+		errs = append(errs, end(d.process))
 		d.release()
 	}
 	for _, p := range find(d.options.Dir) {
-		errs = append(errs, p.end())
-		p.close()
+		errs = append(errs, end(p))
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err

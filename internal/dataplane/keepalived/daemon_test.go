@@ -114,14 +114,14 @@ func (m *member) active() bool { return m.Roles()[1] == Active }
 func (m *member) kill() {
 	all := find(m.dir)
 	for _, p := range slices.Backward(all) {
-		_ = p.signal(unix.SIGKILL)
+		_ = p.Signal(unix.SIGKILL)
 	}
 	for _, p := range all {
-		if !p.ended(patience) {
-			m.t.Errorf("process %d does not end", p.pid)
+		if !p.Ended(patience) {
+			m.t.Errorf("process %d does not end", p.PID)
 		}
-		p.reap()
-		p.close()
+		p.Reap()
+		p.Close()
 	}
 }
 
