@@ -332,19 +332,24 @@ func livesIn(pid int, namespaces map[nsID]bool) bool {
 	return false
 }
 
-// endAll ends every inhabitant: asked first, killed after the grace period, looked for again until none is left.
+// endAll ends every inhabitant: asked first, killed after the grace period, looked for again until none is left. One that
+// forks and ends while we look is missed together with its child, so nobody has to be found twice.
 func endAll(ctx context.Context, namespaces map[nsID]bool, recorded []Process, grace time.Duration) error {
 	const patience = 10 * time.Second // for a kill to be carried out
 	began := time.Now()
 	asked := map[int]bool{}
-	for {
+	for nobody := 0; ; {
 		left, err := inhabitants(namespaces, recorded)
 		if err != nil {
 			return err
 		}
 		if len(left) == 0 {
-			return nil
+			if nobody++; nobody == 2 {
+				return nil
+			}
+			continue
 		}
+		nobody = 0
 		for _, v := range left {
 			switch {
 			case time.Since(began) > grace:
