@@ -76,26 +76,28 @@ func Form(hosts []string, o Options) []Group {
 	for i, g := range groups {
 		preferred[i] = byScore(hosts, g.Number)
 	}
-	limit := share(o.Groups, len(hosts))
 	for range size {
 		// Each place is given out with shares of its own, so that hosts are even as first, as second and as third.
-		used := make(map[string]int, len(hosts))
+		s := newShares(o.Groups, len(hosts))
 		for i := range groups {
-			h := choose(groups[i].Hosts, preferred[i], used, limit)
-			used[h]++
+			h := s.choose(groups[i].Hosts, preferred[i])
 			groups[i].Hosts = append(groups[i].Hosts, h)
 		}
 	}
 	return groups
 }
 
-// share is how many of n places a host may get: not one more than an even share. To allow some more would move fewer places
-// when hosts come and go, and leave some hosts with a third of what others have to carry.
-func share(n, hosts int) int {
-	if hosts == 0 {
-		return 0
-	}
-	return (n + hosts - 1) / hosts
+// shares gives out n places evenly: each host has the same number, and as many as the remainder says have one more. To
+// allow some more would move fewer places when hosts come and go, and leave some hosts with a third of what others have to
+// carry.
+type shares struct {
+	used  map[string]int
+	each  int
+	extra int // places that are left for hosts which have their number already
+}
+
+func newShares(n, hosts int) *shares {
+	return &shares{used: make(map[string]int, hosts), each: n / hosts, extra: n % hosts}
 }
 
 // byScore returns the hosts in the order of their scores for the group.
@@ -108,19 +110,25 @@ func byScore(hosts []string, group uint8) []string {
 	return slices.SortedStableFunc(slices.Values(hosts), func(a, b string) int { return cmp.Compare(scores[b], scores[a]) })
 }
 
-// choose returns the most preferred host that is not taken and has room. Where only full ones are left, as with few hosts
-// in the last place, it is the least used of them.
-func choose(taken, preferred []string, used map[string]int, limit int) string {
+// choose gives a place to the most preferred host that is not taken and has room. Where only full ones are left, as with
+// few hosts in the last place, it is the least used of them.
+func (s *shares) choose(taken, preferred []string) string {
 	least := ""
 	for _, h := range preferred {
 		switch {
 		case slices.Contains(taken, h):
-		case used[h] < limit:
+		case s.used[h] < s.each:
+			s.used[h]++
 			return h
-		case least == "" || used[h] < used[least]:
+		case s.used[h] == s.each && s.extra > 0:
+			s.extra--
+			s.used[h]++
+			return h
+		case least == "" || s.used[h] < s.used[least]:
 			least = h
 		}
 	}
+	s.used[least]++
 	return least
 }
 
