@@ -51,7 +51,7 @@ soak: ## the long runs: kills at random moments, a minute without the server, fu
 	NEUTRINO_BIN=$(CURDIR)/bin/neutrino NEUTRINO_SOAK=1 NEUTRINO_KILL_ROUNDS=$${NEUTRINO_KILL_ROUNDS:-500} \
 		$(GO) test -p 1 -timeout 6h -count 1 -v -run 'Kill|HostsGoOn|WhileTraffic|KernelDecides|LeavesADead' ./internal/lab/ ./internal/agent/filter ./test/...
 	$(GO) test -run '^$$' -fuzz FuzzRequest -fuzztime $${NEUTRINO_FUZZ_TIME:-30m} ./internal/rest
-	$(GO) test -run '^$$' -fuzz FuzzEverything -fuzztime $${NEUTRINO_FUZZ_TIME:-60m} ./internal/app
+	$(GO) test -run '^$$' -fuzz FuzzEverything -fuzzminimizetime 1x -fuzztime $${NEUTRINO_FUZZ_TIME:-60m} ./internal/app
 	$(GO) test -run '^$$' -fuzz Fuzz -fuzztime $${NEUTRINO_FUZZ_TIME:-30m} ./internal/policy
 
 lint: ## the linters (the first run builds them: about 5 minutes)

@@ -51,8 +51,8 @@ type Collection[T any] struct {
 	// caller (is a network shared with its project?) or is not in the state (is an agent alive?). It is called once a
 	// request, the function for every object that is looked at, before filters and policy rules.
 	For func(r state.Reader, c *auth.Caller) func(*T) *T
-	// BeforeList returns what has to be made before the caller may list the collection, or nil when there is nothing,
-	// for instance the default security group of the caller's project.
+	// BeforeList returns what has to be made before the caller is answered a list of the collection, or nil when there is
+	// nothing, for instance the default security group of the caller's project. A list that is refused makes nothing.
 	BeforeList func(r state.Reader, c *auth.Caller) func(tx *state.Tx) error
 	// Narrow returns an object as a list shows it that is filtered: for filters that concern parts of objects, as
 	// ip_version does the subnets of a network. query gives the values of a query parameter. It is called before filters.

@@ -16,25 +16,30 @@ func (c *collection[T]) list(q *request) error {
 	if err != nil {
 		return err
 	}
-	r := c.api.opts.Store.Read()
-	if c.BeforeList != nil {
-		if prepare := c.BeforeList(r, q.caller); prepare != nil {
+	s, objs, err := c.find(q, l)
+	if err == nil && c.BeforeList != nil {
+		if prepare := c.BeforeList(s.r, q.caller); prepare != nil {
 			if _, err := c.api.opts.Store.Update(q.Context(), prepare); err != nil {
 				return err
 			}
-			r = c.api.opts.Store.Read()
+			s, objs, err = c.find(q, l)
 		}
 	}
-	s, err := c.scope(r, q)
-	if err != nil {
-		return err
-	}
-	objs, err := s.page(l)
 	if err != nil {
 		return err
 	}
 	s.viewer(l.fields).answerList(q, http.StatusOK, objs, l.pageLinks(q, objs))
 	return nil
+}
+
+// find returns what the query asks for in the newest state.
+func (c *collection[T]) find(q *request, l *query[T]) (*scope[T], []*T, error) {
+	s, err := c.scope(c.api.opts.Store.Read(), q)
+	if err != nil {
+		return nil, nil, err
+	}
+	objs, err := s.page(l)
+	return s, objs, err
 }
 
 // page returns the objects that the query asks for and the caller may see, in order. The order is total: objects that

@@ -146,6 +146,20 @@ func TestCVE_2022_3277(t *testing.T) {
 	}
 }
 
+func TestAListThatIsRefusedMakesNoDefaultGroup(t *testing.T) {
+	f := newSecurityFixture(t)
+	for _, path := range []string{"security-groups", "security-group-rules"} {
+		f.must(http.StatusNotFound, bob, "GET", "/v2.0/"+path+"?limit=2&marker="+unusedID, "")
+		if n := state.SecurityGroups.Count(f.store.Read(), "b"); n != 0 {
+			t.Errorf("%s: there are %d groups", path, n)
+		}
+	}
+	f.must(http.StatusOK, bob, "GET", "/v2.0/security-groups", "")
+	if n := state.SecurityGroups.Count(f.store.Read(), "b"); n != 1 {
+		t.Errorf("a list that is answered leaves %d groups", n)
+	}
+}
+
 func TestRulesBelongToTheOwnerOfTheGroup(t *testing.T) {
 	f := newSecurityFixture(t)
 	g := f.post(alice, "security-groups", "security_group", `{"name":"web"}`)
