@@ -70,6 +70,8 @@ func (a *affected) change(kind, id string) {
 		netChange(a, state.SecurityGroups, id, a.securityGroup)
 	case state.SecurityGroupRules.Kind():
 		netChange(a, state.SecurityGroupRules, id, a.securityGroupRule)
+	case state.Logs.Kind():
+		netChange(a, state.Logs, id, a.log)
 	case state.AddressGroups.Kind():
 		netChange(a, state.AddressGroups, id, a.addressGroup)
 	case state.Routers.Kind():
@@ -104,6 +106,7 @@ func (a *affected) port(old, now *model.Port) {
 	a.portIn(a.before, old)
 	a.portIn(a.after, now)
 	a.portFilters(old, now)
+	a.logsOfPort(old, now)
 	a.leg(present(old, now).ID)
 }
 

@@ -2,7 +2,7 @@
 //
 // The view of a host is a set of documents (proto/southbound/v1): the ports bound to it, the segments through which it
 // reaches their networks, the neighbours of these ports on other hosts, the security groups that filter them with the
-// addresses that these refer to, and the DHCP service it gives. The package is pure: state in, documents out. It has no
+// addresses that these refer to, the logs of what these let pass and drop, and the DHCP service it gives. The package is pure: state in, documents out. It has no
 // memory, no clock and no goroutine.
 //
 // Read in this order:
@@ -101,6 +101,10 @@ func (c *Compiler) Document(r state.Reader, host, key string) *sb.Document {
 		if body := setMember(r, host, id); body != nil {
 			d.Body = &sb.Document_SetMember{SetMember: body}
 		}
+	case kindLog:
+		if body := logDocument(r, host, id); body != nil {
+			d.Body = &sb.Document_Log{Log: body}
+		}
 	case kindRouter:
 		if body := router(r, host, id); body != nil {
 			d.Body = &sb.Document_Router{Router: body}
@@ -153,7 +157,7 @@ func (c *Compiler) Keys(r state.Reader, host string) iter.Seq[string] {
 				return
 			}
 		}
-		if !securityKeys(r, host, yield) {
+		if !securityKeys(r, host, yield) || !logKeys(r, host, yield) {
 			return
 		}
 		for b := range state.DHCPBindingsByHost.List(r, host) {

@@ -28,6 +28,7 @@ func port(r state.Reader, host, id string) *sb.Port {
 		Mtu:          unsigned(n.MTU),
 		AdminStateUp: p.AdminStateUp,
 		DeviceOwner:  p.DeviceOwner,
+		ProjectId:    p.ProjectID,
 
 		BindingGeneration: p.BindingGeneration,
 	}

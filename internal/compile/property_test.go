@@ -26,6 +26,8 @@ var (
 	groups        = []string{"group-1", "group-2", "group-3"}
 	groupRules    = []string{"rule-1", "rule-2", "rule-3", "rule-4"}
 	addressGroups = []string{"addresses-1", "addresses-2"}
+	logs          = []string{"log-1", "log-2", "log-3"}
+	projects      = []string{"p", "p-2"}
 )
 
 // TestAffectedKeepsViewsLikeTheFullOnes drives random histories: after each commit, asking anew only for what Affected
@@ -88,7 +90,7 @@ func (v views) follow(c *compile.Compiler, commit *state.Commit) {
 // states, too (a port without its network, a binding without its port).
 func randomChange(t *rapid.T, tx *state.Tx) {
 	drop := rapid.IntRange(0, 4).Draw(t, "drop") == 0
-	kinds := []string{"network", "subnet", "port", "port", "port", "agent", "dhcp", "group", "rule", "rule", "addresses"}
+	kinds := []string{"network", "subnet", "port", "port", "port", "agent", "dhcp", "group", "rule", "rule", "addresses", "log", "log"}
 	kind := rapid.SampledFrom(append(kinds, routingKinds...)).Draw(t, "kind")
 	switch kind {
 	default:
@@ -142,8 +144,15 @@ func randomChange(t *rapid.T, tx *state.Tx) {
 			return
 		}
 		state.SecurityGroups.Put(tx, &model.SecurityGroup{
-			Meta: model.Meta{ID: id}, Stateful: rapid.Bool().Draw(t, "stateful"),
+			Meta: model.Meta{ID: id, ProjectID: "p"}, Stateful: rapid.Bool().Draw(t, "stateful"),
 		})
+	case "log":
+		id := rapid.SampledFrom(logs).Draw(t, "id")
+		if drop {
+			state.Logs.Delete(tx, id)
+			return
+		}
+		state.Logs.Put(tx, randomLog(t, id))
 	case "rule":
 		id := rapid.SampledFrom(groupRules).Draw(t, "id")
 		if drop {
@@ -176,6 +185,20 @@ func randomRule(t *rapid.T, id string) *model.SecurityGroupRule {
 		r.RemoteAddressGroupID = rapid.SampledFrom(addressGroups).Draw(t, "address group")
 	}
 	return r
+}
+
+func randomLog(t *rapid.T, id string) *model.Log {
+	l := &model.Log{Meta: model.Meta{ID: id}, ResourceType: model.LogSecurityGroup}
+	l.ProjectID = rapid.SampledFrom(projects).Draw(t, "project")
+	l.Event = rapid.SampledFrom([]string{model.LogAccept, model.LogDrop, "ALL"}).Draw(t, "event")
+	l.Enabled = rapid.IntRange(0, 3).Draw(t, "enabled") > 0
+	if rapid.Bool().Draw(t, "of a group") {
+		l.ResourceID = rapid.SampledFrom(groups).Draw(t, "group")
+	}
+	if rapid.Bool().Draw(t, "of a port") {
+		l.TargetID = rapid.SampledFrom(ports).Draw(t, "port")
+	}
+	return l
 }
 
 func randomNetwork(t *rapid.T, id string) *model.Network {
@@ -233,6 +256,7 @@ func randomPort(t *rapid.T, id string) *model.Port {
 		}
 		p.FixedIPs = append(p.FixedIPs, model.FixedIP{SubnetID: rapid.SampledFrom(subnets).Draw(t, "subnet"), IP: ip})
 	}
+	p.ProjectID = rapid.SampledFrom(projects).Draw(t, "project")
 	p.PortSecurityEnabled = rapid.IntRange(0, 4).Draw(t, "port security") > 0
 	p.SecurityGroupIDs = rapid.SliceOfNDistinct(rapid.SampledFrom(groups), 0, 2, rapid.ID).Draw(t, "groups")
 	if rapid.Bool().Draw(t, "pair") {

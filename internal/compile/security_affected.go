@@ -107,6 +107,9 @@ func (a *affected) hostsOf(set string) map[string]bool {
 }
 
 func (a *affected) securityGroup(old, now *model.SecurityGroup) {
+	if old == nil || now == nil {
+		a.logsOfGroup(present(old, now).ID)
+	}
 	if old != nil && now != nil && old.Stateful == now.Stateful {
 		return
 	}

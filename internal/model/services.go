@@ -8,6 +8,12 @@ import (
 // LogSecurityGroup is the type of resource whose packets can be logged.
 const LogSecurityGroup = "security_group"
 
+// The events that are logged; ALL is both.
+const (
+	LogAccept = "ACCEPT"
+	LogDrop   = "DROP"
+)
+
 // Log asks for a record of the packets that security groups accept or drop.
 type Log struct {
 	Meta

@@ -63,6 +63,13 @@ var (
 		}
 		return keys
 	})
+	// FilteredPortsByProjectHost finds the filtered ports of a project that are bound to a host: "<project id>/<host>".
+	FilteredPortsByProjectHost = newIndex(Ports, func(p *model.Port) []string {
+		if !p.Binding.Bound() || !p.Filtered() {
+			return nil
+		}
+		return []string{p.ProjectID + "/" + p.Binding.Host}
+	})
 )
 
 // RuleKey identifies what a rule says among all rules.

@@ -10,6 +10,13 @@ var (
 	LogsBySubject = newIndex(Logs, func(l *model.Log) []string {
 		return append(optional(l.ResourceID), optional(l.TargetID)...)
 	})
+	// LogsOfAll finds the logs that name neither, by their project: they are about all that it has.
+	LogsOfAll = newIndex(Logs, func(l *model.Log) []string {
+		if l.ResourceID+l.TargetID != "" {
+			return nil
+		}
+		return []string{l.ProjectID}
+	})
 
 	Flavors          = newTable[model.Flavor]("flavor")
 	FlavorsByProfile = newIndex(Flavors, func(f *model.Flavor) []string { return f.ServiceProfileIDs })

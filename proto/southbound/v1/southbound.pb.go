@@ -977,7 +977,7 @@ func (x *Batch) GetFull() bool {
 }
 
 // Document is one thing that the host has to do. Its key is "<kind>/<id>" with the kind of its body: segment, port,
-// neighbour, dhcp-network, dhcp-host, security-group, set-member, router, floating-ip, port-forwarding, gateway-group.
+// neighbour, dhcp-network, dhcp-host, security-group, set-member, router, floating-ip, port-forwarding, gateway-group, log.
 type Document struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -996,6 +996,7 @@ type Document struct {
 	//	*Document_FloatingIp
 	//	*Document_PortForwarding
 	//	*Document_GatewayGroup
+	//	*Document_Log
 	Body          isDocument_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1151,6 +1152,15 @@ func (x *Document) GetGatewayGroup() *GatewayGroup {
 	return nil
 }
 
+func (x *Document) GetLog() *Log {
+	if x != nil {
+		if x, ok := x.Body.(*Document_Log); ok {
+			return x.Log
+		}
+	}
+	return nil
+}
+
 type isDocument_Body interface {
 	isDocument_Body()
 }
@@ -1199,6 +1209,10 @@ type Document_GatewayGroup struct {
 	GatewayGroup *GatewayGroup `protobuf:"bytes,13,opt,name=gateway_group,json=gatewayGroup,proto3,oneof"`
 }
 
+type Document_Log struct {
+	Log *Log `protobuf:"bytes,15,opt,name=log,proto3,oneof"`
+}
+
 func (*Document_Segment) isDocument_Body() {}
 
 func (*Document_Port) isDocument_Body() {}
@@ -1220,6 +1234,8 @@ func (*Document_FloatingIp) isDocument_Body() {}
 func (*Document_PortForwarding) isDocument_Body() {}
 
 func (*Document_GatewayGroup) isDocument_Body() {}
+
+func (*Document_Log) isDocument_Body() {}
 
 // Segment: the network has a port on this host and is reached through this segment. Key: segment/<network id>.
 type Segment struct {
@@ -1320,6 +1336,7 @@ type Port struct {
 	// lease_seconds: the port sends only while the host hears from the server; at the latest so long after it has ceased to,
 	// the host's kernel stops it, since the port may have been given to another host meanwhile. 0: the port needs no lease.
 	LeaseSeconds  uint32 `protobuf:"varint,14,opt,name=lease_seconds,json=leaseSeconds,proto3" json:"lease_seconds,omitempty"`
+	ProjectId     string `protobuf:"bytes,20,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1450,6 +1467,13 @@ func (x *Port) GetLeaseSeconds() uint32 {
 		return x.LeaseSeconds
 	}
 	return 0
+}
+
+func (x *Port) GetProjectId() string {
+	if x != nil {
+		return x.ProjectId
+	}
+	return ""
 }
 
 // AddressPair is an address that a port may use besides its own.
@@ -1732,6 +1756,100 @@ func (x *SetMember) GetPrefixes() []string {
 	return nil
 }
 
+// Log: packets of filtered ports on this host are to be recorded. Key: log/<log id>. Which ports is said by the fields
+// that are set; a port is concerned if it is as all of them say.
+type Log struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	LogId         string                 `protobuf:"bytes,1,opt,name=log_id,json=logId,proto3" json:"log_id,omitempty"`
+	ProjectId     string                 `protobuf:"bytes,2,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"` // whose log it is
+	Accept        bool                   `protobuf:"varint,3,opt,name=accept,proto3" json:"accept,omitempty"`                       // the first packet of each connection that a rule of a security group accepts
+	Drop          bool                   `protobuf:"varint,4,opt,name=drop,proto3" json:"drop,omitempty"`                           // the packets that are dropped
+	PortId        string                 `protobuf:"bytes,5,opt,name=port_id,json=portId,proto3" json:"port_id,omitempty"`
+	SecurityGroup string                 `protobuf:"bytes,6,opt,name=security_group,json=securityGroup,proto3" json:"security_group,omitempty"` // of accepted packets, only those that a rule of this group accepts
+	OwnPorts      bool                   `protobuf:"varint,7,opt,name=own_ports,json=ownPorts,proto3" json:"own_ports,omitempty"`               // ports of the log's project only
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Log) Reset() {
+	*x = Log{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Log) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Log) ProtoMessage() {}
+
+func (x *Log) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Log.ProtoReflect.Descriptor instead.
+func (*Log) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Log) GetLogId() string {
+	if x != nil {
+		return x.LogId
+	}
+	return ""
+}
+
+func (x *Log) GetProjectId() string {
+	if x != nil {
+		return x.ProjectId
+	}
+	return ""
+}
+
+func (x *Log) GetAccept() bool {
+	if x != nil {
+		return x.Accept
+	}
+	return false
+}
+
+func (x *Log) GetDrop() bool {
+	if x != nil {
+		return x.Drop
+	}
+	return false
+}
+
+func (x *Log) GetPortId() string {
+	if x != nil {
+		return x.PortId
+	}
+	return ""
+}
+
+func (x *Log) GetSecurityGroup() string {
+	if x != nil {
+		return x.SecurityGroup
+	}
+	return ""
+}
+
+func (x *Log) GetOwnPorts() bool {
+	if x != nil {
+		return x.OwnPorts
+	}
+	return false
+}
+
 // Router: this host forwards for the router. There are Port documents for its legs, too. Key: router/<router id>.
 type Router struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
@@ -1754,7 +1872,7 @@ type Router struct {
 
 func (x *Router) Reset() {
 	*x = Router{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[21]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1766,7 +1884,7 @@ func (x *Router) String() string {
 func (*Router) ProtoMessage() {}
 
 func (x *Router) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[21]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1779,7 +1897,7 @@ func (x *Router) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Router.ProtoReflect.Descriptor instead.
 func (*Router) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{21}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Router) GetRouterId() string {
@@ -1861,7 +1979,7 @@ type GatewayGroup struct {
 
 func (x *GatewayGroup) Reset() {
 	*x = GatewayGroup{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[22]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1873,7 +1991,7 @@ func (x *GatewayGroup) String() string {
 func (*GatewayGroup) ProtoMessage() {}
 
 func (x *GatewayGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[22]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1886,7 +2004,7 @@ func (x *GatewayGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayGroup.ProtoReflect.Descriptor instead.
 func (*GatewayGroup) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{22}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GatewayGroup) GetNumber() uint32 {
@@ -1934,7 +2052,7 @@ type GatewayHost struct {
 
 func (x *GatewayHost) Reset() {
 	*x = GatewayHost{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[23]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1946,7 +2064,7 @@ func (x *GatewayHost) String() string {
 func (*GatewayHost) ProtoMessage() {}
 
 func (x *GatewayHost) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[23]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1959,7 +2077,7 @@ func (x *GatewayHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayHost.ProtoReflect.Descriptor instead.
 func (*GatewayHost) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{23}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *GatewayHost) GetName() string {
@@ -1996,7 +2114,7 @@ type RouterLeg struct {
 
 func (x *RouterLeg) Reset() {
 	*x = RouterLeg{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2008,7 +2126,7 @@ func (x *RouterLeg) String() string {
 func (*RouterLeg) ProtoMessage() {}
 
 func (x *RouterLeg) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2021,7 +2139,7 @@ func (x *RouterLeg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterLeg.ProtoReflect.Descriptor instead.
 func (*RouterLeg) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{24}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *RouterLeg) GetPortId() string {
@@ -2099,7 +2217,7 @@ type RouterPrefix struct {
 
 func (x *RouterPrefix) Reset() {
 	*x = RouterPrefix{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2111,7 +2229,7 @@ func (x *RouterPrefix) String() string {
 func (*RouterPrefix) ProtoMessage() {}
 
 func (x *RouterPrefix) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2124,7 +2242,7 @@ func (x *RouterPrefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterPrefix.ProtoReflect.Descriptor instead.
 func (*RouterPrefix) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{25}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *RouterPrefix) GetPrefix() string {
@@ -2160,7 +2278,7 @@ type ConntrackHelper struct {
 
 func (x *ConntrackHelper) Reset() {
 	*x = ConntrackHelper{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2172,7 +2290,7 @@ func (x *ConntrackHelper) String() string {
 func (*ConntrackHelper) ProtoMessage() {}
 
 func (x *ConntrackHelper) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2185,7 +2303,7 @@ func (x *ConntrackHelper) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConntrackHelper.ProtoReflect.Descriptor instead.
 func (*ConntrackHelper) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{26}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *ConntrackHelper) GetProtocol() string {
@@ -2223,7 +2341,7 @@ type FloatingIp struct {
 
 func (x *FloatingIp) Reset() {
 	*x = FloatingIp{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2235,7 +2353,7 @@ func (x *FloatingIp) String() string {
 func (*FloatingIp) ProtoMessage() {}
 
 func (x *FloatingIp) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2248,7 +2366,7 @@ func (x *FloatingIp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FloatingIp.ProtoReflect.Descriptor instead.
 func (*FloatingIp) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{27}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *FloatingIp) GetFloatingIpId() string {
@@ -2297,7 +2415,7 @@ type PortForwarding struct {
 
 func (x *PortForwarding) Reset() {
 	*x = PortForwarding{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2309,7 +2427,7 @@ func (x *PortForwarding) String() string {
 func (*PortForwarding) ProtoMessage() {}
 
 func (x *PortForwarding) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2322,7 +2440,7 @@ func (x *PortForwarding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwarding.ProtoReflect.Descriptor instead.
 func (*PortForwarding) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{28}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *PortForwarding) GetPortForwardingId() string {
@@ -2405,7 +2523,7 @@ type Neighbour struct {
 
 func (x *Neighbour) Reset() {
 	*x = Neighbour{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2417,7 +2535,7 @@ func (x *Neighbour) String() string {
 func (*Neighbour) ProtoMessage() {}
 
 func (x *Neighbour) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2430,7 +2548,7 @@ func (x *Neighbour) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbour.ProtoReflect.Descriptor instead.
 func (*Neighbour) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{29}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Neighbour) GetPortId() string {
@@ -2490,7 +2608,7 @@ type DhcpNetwork struct {
 
 func (x *DhcpNetwork) Reset() {
 	*x = DhcpNetwork{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2502,7 +2620,7 @@ func (x *DhcpNetwork) String() string {
 func (*DhcpNetwork) ProtoMessage() {}
 
 func (x *DhcpNetwork) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2515,7 +2633,7 @@ func (x *DhcpNetwork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpNetwork.ProtoReflect.Descriptor instead.
 func (*DhcpNetwork) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{30}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *DhcpNetwork) GetNetworkId() string {
@@ -2576,7 +2694,7 @@ type DhcpSubnet struct {
 
 func (x *DhcpSubnet) Reset() {
 	*x = DhcpSubnet{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[31]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2588,7 +2706,7 @@ func (x *DhcpSubnet) String() string {
 func (*DhcpSubnet) ProtoMessage() {}
 
 func (x *DhcpSubnet) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[31]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2601,7 +2719,7 @@ func (x *DhcpSubnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpSubnet.ProtoReflect.Descriptor instead.
 func (*DhcpSubnet) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{31}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *DhcpSubnet) GetSubnetId() string {
@@ -2670,7 +2788,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[32]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2682,7 +2800,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[32]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2695,7 +2813,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{32}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Route) GetDestination() string {
@@ -2726,7 +2844,7 @@ type DhcpHost struct {
 
 func (x *DhcpHost) Reset() {
 	*x = DhcpHost{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[33]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2738,7 +2856,7 @@ func (x *DhcpHost) String() string {
 func (*DhcpHost) ProtoMessage() {}
 
 func (x *DhcpHost) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[33]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2751,7 +2869,7 @@ func (x *DhcpHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpHost.ProtoReflect.Descriptor instead.
 func (*DhcpHost) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{33}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DhcpHost) GetPortId() string {
@@ -2799,7 +2917,7 @@ type DhcpAddress struct {
 
 func (x *DhcpAddress) Reset() {
 	*x = DhcpAddress{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[34]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2811,7 +2929,7 @@ func (x *DhcpAddress) String() string {
 func (*DhcpAddress) ProtoMessage() {}
 
 func (x *DhcpAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[34]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2824,7 +2942,7 @@ func (x *DhcpAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpAddress.ProtoReflect.Descriptor instead.
 func (*DhcpAddress) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{34}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DhcpAddress) GetSubnetId() string {
@@ -2909,7 +3027,7 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\x03put\x18\x02 \x03(\v2 .neutrino.southbound.v1.DocumentR\x03put\x12\x16\n" +
 	"\x06delete\x18\x03 \x03(\tR\x06delete\x12\x12\n" +
 	"\x04last\x18\x04 \x01(\bR\x04last\x12\x12\n" +
-	"\x04full\x18\x05 \x01(\bR\x04full\"\xac\x06\n" +
+	"\x04full\x18\x05 \x01(\bR\x04full\"\xdd\x06\n" +
 	"\bDocument\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x06R\x04hash\x12;\n" +
@@ -2926,7 +3044,8 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\vfloating_ip\x18\v \x01(\v2\".neutrino.southbound.v1.FloatingIpH\x00R\n" +
 	"floatingIp\x12Q\n" +
 	"\x0fport_forwarding\x18\f \x01(\v2&.neutrino.southbound.v1.PortForwardingH\x00R\x0eportForwarding\x12K\n" +
-	"\rgateway_group\x18\r \x01(\v2$.neutrino.southbound.v1.GatewayGroupH\x00R\fgatewayGroupB\x06\n" +
+	"\rgateway_group\x18\r \x01(\v2$.neutrino.southbound.v1.GatewayGroupH\x00R\fgatewayGroup\x12/\n" +
+	"\x03log\x18\x0f \x01(\v2\x1b.neutrino.southbound.v1.LogH\x00R\x03logB\x06\n" +
 	"\x04body\"\xb1\x01\n" +
 	"\aSegment\x12\x1d\n" +
 	"\n" +
@@ -2934,7 +3053,7 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\fnetwork_type\x18\x02 \x01(\tR\vnetworkType\x12)\n" +
 	"\x10physical_network\x18\x03 \x01(\tR\x0fphysicalNetwork\x12'\n" +
 	"\x0fsegmentation_id\x18\x04 \x01(\rR\x0esegmentationId\x12\x10\n" +
-	"\x03mtu\x18\x05 \x01(\rR\x03mtu\"\xdd\x03\n" +
+	"\x03mtu\x18\x05 \x01(\rR\x03mtu\"\xfc\x03\n" +
 	"\x04Port\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1d\n" +
 	"\n" +
@@ -2951,7 +3070,9 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\rport_security\x18\v \x01(\bR\fportSecurity\x12'\n" +
 	"\x0fsecurity_groups\x18\f \x03(\tR\x0esecurityGroups\x12H\n" +
 	"\raddress_pairs\x18\r \x03(\v2#.neutrino.southbound.v1.AddressPairR\faddressPairs\x12#\n" +
-	"\rlease_seconds\x18\x0e \x01(\rR\fleaseSeconds\"7\n" +
+	"\rlease_seconds\x18\x0e \x01(\rR\fleaseSeconds\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\x14 \x01(\tR\tprojectId\"7\n" +
 	"\vAddressPair\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\tR\x03mac\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\"\x87\x01\n" +
@@ -2976,7 +3097,16 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\tSetMember\x12\x10\n" +
 	"\x03set\x18\x01 \x01(\tR\x03set\x12\x16\n" +
 	"\x06member\x18\x02 \x01(\tR\x06member\x12\x1a\n" +
-	"\bprefixes\x18\x03 \x03(\tR\bprefixes\"\xa1\x03\n" +
+	"\bprefixes\x18\x03 \x03(\tR\bprefixes\"\xc4\x01\n" +
+	"\x03Log\x12\x15\n" +
+	"\x06log_id\x18\x01 \x01(\tR\x05logId\x12\x1d\n" +
+	"\n" +
+	"project_id\x18\x02 \x01(\tR\tprojectId\x12\x16\n" +
+	"\x06accept\x18\x03 \x01(\bR\x06accept\x12\x12\n" +
+	"\x04drop\x18\x04 \x01(\bR\x04drop\x12\x17\n" +
+	"\aport_id\x18\x05 \x01(\tR\x06portId\x12%\n" +
+	"\x0esecurity_group\x18\x06 \x01(\tR\rsecurityGroup\x12\x1b\n" +
+	"\town_ports\x18\a \x01(\bR\bownPorts\"\xa1\x03\n" +
 	"\x06Router\x12\x1b\n" +
 	"\trouter_id\x18\x01 \x01(\tR\brouterId\x12$\n" +
 	"\x0eadmin_state_up\x18\x02 \x01(\bR\fadminStateUp\x125\n" +
@@ -3099,7 +3229,7 @@ func file_proto_southbound_v1_southbound_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_southbound_v1_southbound_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_proto_southbound_v1_southbound_proto_msgTypes = make([]protoimpl.MessageInfo, 36)
+var file_proto_southbound_v1_southbound_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_proto_southbound_v1_southbound_proto_goTypes = []any{
 	(ObjectStatus_State)(0),   // 0: neutrino.southbound.v1.ObjectStatus.State
 	(*JoinRequest)(nil),       // 1: neutrino.southbound.v1.JoinRequest
@@ -3123,28 +3253,29 @@ var file_proto_southbound_v1_southbound_proto_goTypes = []any{
 	(*SecurityGroup)(nil),     // 19: neutrino.southbound.v1.SecurityGroup
 	(*SecurityGroupRule)(nil), // 20: neutrino.southbound.v1.SecurityGroupRule
 	(*SetMember)(nil),         // 21: neutrino.southbound.v1.SetMember
-	(*Router)(nil),            // 22: neutrino.southbound.v1.Router
-	(*GatewayGroup)(nil),      // 23: neutrino.southbound.v1.GatewayGroup
-	(*GatewayHost)(nil),       // 24: neutrino.southbound.v1.GatewayHost
-	(*RouterLeg)(nil),         // 25: neutrino.southbound.v1.RouterLeg
-	(*RouterPrefix)(nil),      // 26: neutrino.southbound.v1.RouterPrefix
-	(*ConntrackHelper)(nil),   // 27: neutrino.southbound.v1.ConntrackHelper
-	(*FloatingIp)(nil),        // 28: neutrino.southbound.v1.FloatingIp
-	(*PortForwarding)(nil),    // 29: neutrino.southbound.v1.PortForwarding
-	(*Neighbour)(nil),         // 30: neutrino.southbound.v1.Neighbour
-	(*DhcpNetwork)(nil),       // 31: neutrino.southbound.v1.DhcpNetwork
-	(*DhcpSubnet)(nil),        // 32: neutrino.southbound.v1.DhcpSubnet
-	(*Route)(nil),             // 33: neutrino.southbound.v1.Route
-	(*DhcpHost)(nil),          // 34: neutrino.southbound.v1.DhcpHost
-	(*DhcpAddress)(nil),       // 35: neutrino.southbound.v1.DhcpAddress
-	nil,                       // 36: neutrino.southbound.v1.Hello.BridgeMappingsEntry
+	(*Log)(nil),               // 22: neutrino.southbound.v1.Log
+	(*Router)(nil),            // 23: neutrino.southbound.v1.Router
+	(*GatewayGroup)(nil),      // 24: neutrino.southbound.v1.GatewayGroup
+	(*GatewayHost)(nil),       // 25: neutrino.southbound.v1.GatewayHost
+	(*RouterLeg)(nil),         // 26: neutrino.southbound.v1.RouterLeg
+	(*RouterPrefix)(nil),      // 27: neutrino.southbound.v1.RouterPrefix
+	(*ConntrackHelper)(nil),   // 28: neutrino.southbound.v1.ConntrackHelper
+	(*FloatingIp)(nil),        // 29: neutrino.southbound.v1.FloatingIp
+	(*PortForwarding)(nil),    // 30: neutrino.southbound.v1.PortForwarding
+	(*Neighbour)(nil),         // 31: neutrino.southbound.v1.Neighbour
+	(*DhcpNetwork)(nil),       // 32: neutrino.southbound.v1.DhcpNetwork
+	(*DhcpSubnet)(nil),        // 33: neutrino.southbound.v1.DhcpSubnet
+	(*Route)(nil),             // 34: neutrino.southbound.v1.Route
+	(*DhcpHost)(nil),          // 35: neutrino.southbound.v1.DhcpHost
+	(*DhcpAddress)(nil),       // 36: neutrino.southbound.v1.DhcpAddress
+	nil,                       // 37: neutrino.southbound.v1.Hello.BridgeMappingsEntry
 }
 var file_proto_southbound_v1_southbound_proto_depIdxs = []int32{
 	5,  // 0: neutrino.southbound.v1.FromAgent.hello:type_name -> neutrino.southbound.v1.Hello
 	7,  // 1: neutrino.southbound.v1.FromAgent.ack:type_name -> neutrino.southbound.v1.Ack
 	9,  // 2: neutrino.southbound.v1.FromAgent.report:type_name -> neutrino.southbound.v1.Report
 	8,  // 3: neutrino.southbound.v1.FromAgent.heartbeat:type_name -> neutrino.southbound.v1.Heartbeat
-	36, // 4: neutrino.southbound.v1.Hello.bridge_mappings:type_name -> neutrino.southbound.v1.Hello.BridgeMappingsEntry
+	37, // 4: neutrino.southbound.v1.Hello.bridge_mappings:type_name -> neutrino.southbound.v1.Hello.BridgeMappingsEntry
 	6,  // 5: neutrino.southbound.v1.Hello.have:type_name -> neutrino.southbound.v1.Digest
 	12, // 6: neutrino.southbound.v1.Report.statuses:type_name -> neutrino.southbound.v1.ObjectStatus
 	10, // 7: neutrino.southbound.v1.Report.roles:type_name -> neutrino.southbound.v1.GatewayRole
@@ -3154,37 +3285,38 @@ var file_proto_southbound_v1_southbound_proto_depIdxs = []int32{
 	15, // 11: neutrino.southbound.v1.Batch.put:type_name -> neutrino.southbound.v1.Document
 	16, // 12: neutrino.southbound.v1.Document.segment:type_name -> neutrino.southbound.v1.Segment
 	17, // 13: neutrino.southbound.v1.Document.port:type_name -> neutrino.southbound.v1.Port
-	30, // 14: neutrino.southbound.v1.Document.neighbour:type_name -> neutrino.southbound.v1.Neighbour
-	31, // 15: neutrino.southbound.v1.Document.dhcp_network:type_name -> neutrino.southbound.v1.DhcpNetwork
-	34, // 16: neutrino.southbound.v1.Document.dhcp_host:type_name -> neutrino.southbound.v1.DhcpHost
+	31, // 14: neutrino.southbound.v1.Document.neighbour:type_name -> neutrino.southbound.v1.Neighbour
+	32, // 15: neutrino.southbound.v1.Document.dhcp_network:type_name -> neutrino.southbound.v1.DhcpNetwork
+	35, // 16: neutrino.southbound.v1.Document.dhcp_host:type_name -> neutrino.southbound.v1.DhcpHost
 	19, // 17: neutrino.southbound.v1.Document.security_group:type_name -> neutrino.southbound.v1.SecurityGroup
 	21, // 18: neutrino.southbound.v1.Document.set_member:type_name -> neutrino.southbound.v1.SetMember
-	22, // 19: neutrino.southbound.v1.Document.router:type_name -> neutrino.southbound.v1.Router
-	28, // 20: neutrino.southbound.v1.Document.floating_ip:type_name -> neutrino.southbound.v1.FloatingIp
-	29, // 21: neutrino.southbound.v1.Document.port_forwarding:type_name -> neutrino.southbound.v1.PortForwarding
-	23, // 22: neutrino.southbound.v1.Document.gateway_group:type_name -> neutrino.southbound.v1.GatewayGroup
-	18, // 23: neutrino.southbound.v1.Port.address_pairs:type_name -> neutrino.southbound.v1.AddressPair
-	20, // 24: neutrino.southbound.v1.SecurityGroup.rules:type_name -> neutrino.southbound.v1.SecurityGroupRule
-	25, // 25: neutrino.southbound.v1.Router.legs:type_name -> neutrino.southbound.v1.RouterLeg
-	33, // 26: neutrino.southbound.v1.Router.routes:type_name -> neutrino.southbound.v1.Route
-	27, // 27: neutrino.southbound.v1.Router.conntrack_helpers:type_name -> neutrino.southbound.v1.ConntrackHelper
-	24, // 28: neutrino.southbound.v1.GatewayGroup.hosts:type_name -> neutrino.southbound.v1.GatewayHost
-	11, // 29: neutrino.southbound.v1.GatewayGroup.claim:type_name -> neutrino.southbound.v1.GatewayClaim
-	26, // 30: neutrino.southbound.v1.RouterLeg.advertised:type_name -> neutrino.southbound.v1.RouterPrefix
-	32, // 31: neutrino.southbound.v1.DhcpNetwork.subnets:type_name -> neutrino.southbound.v1.DhcpSubnet
-	33, // 32: neutrino.southbound.v1.DhcpSubnet.host_routes:type_name -> neutrino.southbound.v1.Route
-	35, // 33: neutrino.southbound.v1.DhcpHost.addresses:type_name -> neutrino.southbound.v1.DhcpAddress
-	1,  // 34: neutrino.southbound.v1.Southbound.Join:input_type -> neutrino.southbound.v1.JoinRequest
-	2,  // 35: neutrino.southbound.v1.Southbound.Renew:input_type -> neutrino.southbound.v1.RenewRequest
-	4,  // 36: neutrino.southbound.v1.Southbound.Connect:input_type -> neutrino.southbound.v1.FromAgent
-	3,  // 37: neutrino.southbound.v1.Southbound.Join:output_type -> neutrino.southbound.v1.JoinResponse
-	3,  // 38: neutrino.southbound.v1.Southbound.Renew:output_type -> neutrino.southbound.v1.JoinResponse
-	13, // 39: neutrino.southbound.v1.Southbound.Connect:output_type -> neutrino.southbound.v1.ToAgent
-	37, // [37:40] is the sub-list for method output_type
-	34, // [34:37] is the sub-list for method input_type
-	34, // [34:34] is the sub-list for extension type_name
-	34, // [34:34] is the sub-list for extension extendee
-	0,  // [0:34] is the sub-list for field type_name
+	23, // 19: neutrino.southbound.v1.Document.router:type_name -> neutrino.southbound.v1.Router
+	29, // 20: neutrino.southbound.v1.Document.floating_ip:type_name -> neutrino.southbound.v1.FloatingIp
+	30, // 21: neutrino.southbound.v1.Document.port_forwarding:type_name -> neutrino.southbound.v1.PortForwarding
+	24, // 22: neutrino.southbound.v1.Document.gateway_group:type_name -> neutrino.southbound.v1.GatewayGroup
+	22, // 23: neutrino.southbound.v1.Document.log:type_name -> neutrino.southbound.v1.Log
+	18, // 24: neutrino.southbound.v1.Port.address_pairs:type_name -> neutrino.southbound.v1.AddressPair
+	20, // 25: neutrino.southbound.v1.SecurityGroup.rules:type_name -> neutrino.southbound.v1.SecurityGroupRule
+	26, // 26: neutrino.southbound.v1.Router.legs:type_name -> neutrino.southbound.v1.RouterLeg
+	34, // 27: neutrino.southbound.v1.Router.routes:type_name -> neutrino.southbound.v1.Route
+	28, // 28: neutrino.southbound.v1.Router.conntrack_helpers:type_name -> neutrino.southbound.v1.ConntrackHelper
+	25, // 29: neutrino.southbound.v1.GatewayGroup.hosts:type_name -> neutrino.southbound.v1.GatewayHost
+	11, // 30: neutrino.southbound.v1.GatewayGroup.claim:type_name -> neutrino.southbound.v1.GatewayClaim
+	27, // 31: neutrino.southbound.v1.RouterLeg.advertised:type_name -> neutrino.southbound.v1.RouterPrefix
+	33, // 32: neutrino.southbound.v1.DhcpNetwork.subnets:type_name -> neutrino.southbound.v1.DhcpSubnet
+	34, // 33: neutrino.southbound.v1.DhcpSubnet.host_routes:type_name -> neutrino.southbound.v1.Route
+	36, // 34: neutrino.southbound.v1.DhcpHost.addresses:type_name -> neutrino.southbound.v1.DhcpAddress
+	1,  // 35: neutrino.southbound.v1.Southbound.Join:input_type -> neutrino.southbound.v1.JoinRequest
+	2,  // 36: neutrino.southbound.v1.Southbound.Renew:input_type -> neutrino.southbound.v1.RenewRequest
+	4,  // 37: neutrino.southbound.v1.Southbound.Connect:input_type -> neutrino.southbound.v1.FromAgent
+	3,  // 38: neutrino.southbound.v1.Southbound.Join:output_type -> neutrino.southbound.v1.JoinResponse
+	3,  // 39: neutrino.southbound.v1.Southbound.Renew:output_type -> neutrino.southbound.v1.JoinResponse
+	13, // 40: neutrino.southbound.v1.Southbound.Connect:output_type -> neutrino.southbound.v1.ToAgent
+	38, // [38:41] is the sub-list for method output_type
+	35, // [35:38] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_proto_southbound_v1_southbound_proto_init() }
@@ -3213,6 +3345,7 @@ func file_proto_southbound_v1_southbound_proto_init() {
 		(*Document_FloatingIp)(nil),
 		(*Document_PortForwarding)(nil),
 		(*Document_GatewayGroup)(nil),
+		(*Document_Log)(nil),
 	}
 	file_proto_southbound_v1_southbound_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
@@ -3221,7 +3354,7 @@ func file_proto_southbound_v1_southbound_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_southbound_v1_southbound_proto_rawDesc), len(file_proto_southbound_v1_southbound_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   36,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
