@@ -87,7 +87,7 @@ func (s Set) flags() uint32 {
 	switch s.Holds {
 	case Verdicts, Zones:
 		flags |= unix.NFT_SET_MAP
-	case Counters:
+	case Counters, Limits:
 		flags |= unix.NFT_SET_EVAL
 	}
 	if s.Timeout != 0 {

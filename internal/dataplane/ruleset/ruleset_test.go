@@ -45,6 +45,7 @@ func want(conn *rs.Conn) *rs.Table {
 	t.WantSet("pair-blocks", rs.Set{Key: []rs.Field{rs.DeviceName, rs.MAC, rs.IPv6}, Intervals: true})
 	t.WantSet("ways", rs.Set{Key: []rs.Field{rs.DeviceName}, Holds: rs.Verdicts})
 	t.WantSet("drops", rs.Set{Key: []rs.Field{rs.DeviceName}, Holds: rs.Counters, Timeout: time.Hour, Size: 100})
+	t.WantSet("rates", rs.Set{Key: []rs.Field{rs.IPv6}, Holds: rs.Limits, Timeout: time.Minute, Size: 100})
 	t.Put("single", rs.Element{First: address("10.0.0.1")}, rs.Value{})
 	t.Put("blocks", interval("10.1.0.0", "10.1.0.255"), rs.Value{})
 	t.Put("blocks", interval("10.1.2.0", "10.1.2.255"), rs.Value{})
@@ -61,6 +62,10 @@ func want(conn *rs.Conn) *rs.Table {
 		rs.NewRule("the way", rs.Load(rs.R(0), rs.InDevice), rs.Go("ways", rs.R(0))),
 	}})
 	t.WantChain("group", group(80, 443))
+	t.WantChain("record", rs.Chain{Rules: []rs.Rule{
+		rs.NewRule("", rs.Put(rs.R(0), []byte(address("fd00::1"))...), rs.LimitIn("rates", rs.R(0), rs.Limit{PerSecond: 100, Burst: 25}),
+			rs.Log(7, "what it is about", 128)),
+	}})
 	return t
 }
 
@@ -89,6 +94,7 @@ func TestTheKernelHasWhatIsWanted(t *testing.T) {
 		"10.1.0.0/24, 10.1.2.0/24", "128.0.0.0/1", `"tap1" : jump group`, `"tap2" : accept`, `"tap1" . 02:00:00:00:00:01 . 10.0.0.1`,
 		"fd00::/112", "type filter hook forward priority 10; policy accept;", "iifname vmap @ways",
 		"tcp dport 80", "ip saddr @blocks counter packets 0 bytes 0 accept", "flags dynamic,timeout",
+		"update @rates {", "limit rate 100/second burst 25 packets }", `log prefix "what it is about" group 7 snaplen 128`,
 	} {
 		if !strings.Contains(got, line) {
 			t.Errorf("no %q in\n%s", line, got)
@@ -136,7 +142,7 @@ func TestOnlyTheDifferenceIsWritten(t *testing.T) {
 		{"a chain goes", func() {
 			table.Remove("ways", device("tap1"))
 			table.DropChain("group")
-		}, 2, "", "group"},
+		}, 2, "", "chain group"},
 		{"a set goes", func() { table.DropSet("blocks") }, 1, "", "set blocks"},
 		{"a set goes and comes back", func() {
 			table.DropSet("single")

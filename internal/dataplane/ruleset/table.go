@@ -238,7 +238,7 @@ func (t *Table) touchAll() {
 				all[e] = true
 			}
 		}
-		if have != nil && s.Holds != Counters {
+		if have != nil && s.Holds != Counters && s.Holds != Limits {
 			for e := range have.elements {
 				if !has(s.elements, e) {
 					all[e] = true

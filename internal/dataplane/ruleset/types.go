@@ -100,6 +100,7 @@ const (
 	Verdicts
 	Zones    // zones of connection tracking
 	Counters // one for each key; packets add the keys (see CountIn), which go away after the timeout
+	Limits   // one for each key, likewise (see LimitIn)
 )
 
 // Set is the declaration of a set or map.
