@@ -75,7 +75,7 @@ func (t *Table) replace() error {
 	if err := t.conn.commit([]message{t.delTable()}); err != nil {
 		return fmt.Errorf("remove the outdated nftables table %s %s: %w", t.family, t.name, err)
 	}
-	t.have = &actual{chains: map[string]*actualChain{}, sets: map[string]*actualSet{}}
+	t.have = &actual{chains: map[string]*actualChain{}, sets: map[string]*actualSet{}, limits: map[string]bool{}}
 	if err := t.create(); err != nil {
 		return err
 	}
@@ -92,6 +92,7 @@ type plan struct {
 }
 
 func (p *plan) make() error {
+	p.newLimits()
 	var goneChains, goneSets []string
 	for name := range p.dirtySets {
 		s, have := p.sets[name], p.have.sets[name]
@@ -129,6 +130,7 @@ func (p *plan) make() error {
 		}
 	}
 	p.remove(goneChains, goneSets)
+	p.removeLimits()
 	return nil
 }
 

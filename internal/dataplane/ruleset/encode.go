@@ -85,9 +85,11 @@ func (s Set) flags() uint32 {
 		}
 	}
 	switch s.Holds {
+	case Limits:
+		flags |= setObject
 	case Verdicts, Zones:
 		flags |= unix.NFT_SET_MAP
-	case Counters, Limits:
+	case Counters, Visits:
 		flags |= unix.NFT_SET_EVAL
 	}
 	if s.Timeout != 0 {
@@ -99,7 +101,9 @@ func (s Set) flags() uint32 {
 // Of linux/netfilter/nf_tables.h, where the library has no name: NFT_SET_CONCAT is a key of several ranges.
 const (
 	setConcat     = 0x80
-	setExpression = 17 // NFTA_SET_EXPR
+	setObject     = 0x40 // NFT_SET_OBJECT
+	setObjectType = 15   // NFTA_SET_OBJ_TYPE
+	setExpression = 17   // NFTA_SET_EXPR
 )
 
 func (t *Table) newSet(name string, s Set) message {
@@ -117,6 +121,8 @@ func (t *Table) newSet(name string, s Set) message {
 		case Zones:
 			b.u32(unix.NFTA_SET_DATA_TYPE, typeInteger)
 			b.u32(unix.NFTA_SET_DATA_LEN, 2)
+		case Limits:
+			b.u32(setObjectType, unix.NFT_OBJECT_LIMIT)
 		case Counters:
 			b.nest(setExpression, func() {
 				b.text(unix.NFTA_EXPR_NAME, "counter")
@@ -205,6 +211,8 @@ func (s Set) element(b *buffer, e entry) {
 			b.nest(unix.NFTA_SET_ELEM_DATA, func() {
 				b.bytes(unix.NFTA_DATA_VALUE, binary.NativeEndian.AppendUint16(nil, e.Zone))
 			})
+		case Limits:
+			b.text(unix.NFTA_SET_ELEM_OBJREF, e.Limit)
 		}
 	})
 	if !s.Intervals || len(s.Key) > 1 {

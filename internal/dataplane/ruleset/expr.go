@@ -72,17 +72,6 @@ func LoadState(to Register) Expr {
 	})
 }
 
-// LoadStatus puts what has happened to the packet's connection into a register: bits, in the byte order of the machine.
-func LoadStatus(to Register) Expr {
-	return expression("ct", func(b *buffer) {
-		b.u32(unix.NFTA_CT_KEY, unix.NFT_CT_STATUS)
-		b.u32(unix.NFTA_CT_DREG, uint32(to))
-	})
-}
-
-// StatusConfirmed is that of a connection of which a packet has got through (IPS_CONFIRMED).
-const StatusConfirmed uint32 = 1 << 3
-
 // LoadConnMark puts the mark of the packet's connection into a register.
 func LoadConnMark(to Register) Expr {
 	return expression("ct", func(b *buffer) {
@@ -202,12 +191,19 @@ func CountIn(set string, key Register) Expr {
 	return dynamic(set, key, "counter", func(*buffer) {})
 }
 
-// dynamic adds the key to a set, unless it is there, and evaluates the expression that it has there.
+// Remember adds the key that begins in the register to a set of visits, or has its time begin anew. It does not match
+// where there is no room.
+func Remember(set string, key Register) Expr { return dynamic(set, key, "", nil) }
+
+// dynamic adds the key to a set, unless it is there, and evaluates the expression that it has there, if any.
 func dynamic(set string, key Register, name string, build func(b *buffer)) Expr {
 	return expression("dynset", func(b *buffer) {
 		b.text(unix.NFTA_DYNSET_SET_NAME, set)
 		b.u32(unix.NFTA_DYNSET_OP, unix.NFT_DYNSET_OP_UPDATE)
 		b.u32(unix.NFTA_DYNSET_SREG_KEY, uint32(key))
+		if name == "" {
+			return
+		}
 		b.nest(unix.NFTA_DYNSET_EXPR, func() {
 			b.text(unix.NFTA_EXPR_NAME, name)
 			b.nest(unix.NFTA_EXPR_DATA, func() { build(b) })

@@ -15,6 +15,7 @@ type actual struct {
 	flags  uint32
 	chains map[string]*actualChain
 	sets   map[string]*actualSet
+	limits map[string]bool
 }
 
 type actualChain struct {
@@ -43,7 +44,7 @@ func (t *Table) read() (*actual, error) {
 	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return nil, err
 	}
-	a.chains, a.sets = map[string]*actualChain{}, map[string]*actualSet{}
+	a.chains, a.sets, a.limits = map[string]*actualChain{}, map[string]*actualSet{}, map[string]bool{}
 	if !a.exists {
 		return a, nil
 	}
@@ -67,6 +68,9 @@ func (t *Table) read() (*actual, error) {
 		}
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := t.readLimits(a); err != nil {
 		return nil, err
 	}
 	for name, s := range a.sets {
@@ -148,7 +152,9 @@ func (t *Table) readElements(name string, s *actualSet) error {
 					continue
 				}
 				last := string(find(e, setElementKeyEnd, unix.NFTA_DATA_VALUE))
-				s.elements[Element{first, last}] = parseValue(find(e, unix.NFTA_SET_ELEM_DATA))
+				v := parseValue(find(e, unix.NFTA_SET_ELEM_DATA))
+				v.Limit = text(find(e, unix.NFTA_SET_ELEM_OBJREF))
+				s.elements[Element{first, last}] = v
 			}
 		}
 	})

@@ -21,13 +21,70 @@ type Limit struct {
 	Burst     uint32
 }
 
-// LimitIn matches as long as the key that begins in the register is within the limit. The key is counted in the set, which
-// holds Limits; it does not match where there is no room for another key.
-func LimitIn(set string, key Register, limit Limit) Expr {
-	return dynamic(set, key, "limit", func(b *buffer) {
-		b.u64(unix.NFTA_LIMIT_RATE, limit.PerSecond)
-		b.u64(unix.NFTA_LIMIT_UNIT, 1) // a second
-		b.u32(unix.NFTA_LIMIT_BURST, limit.Burst)
-		b.u32(unix.NFTA_LIMIT_TYPE, unix.NFT_LIMIT_PKTS)
+// WantLimit declares a limit. What a name says never changes: another limit has another name.
+func (t *Table) WantLimit(name string, l Limit) { t.limits[name] = l }
+
+// DropLimit removes a limit; no wanted element may name it.
+func (t *Table) DropLimit(name string) { delete(t.limits, name) }
+
+// Within matches as long as the limit that the map has for the key that begins in the register is kept. It does not match
+// where there is none.
+func Within(limits string, key Register) Expr {
+	return expression("objref", func(b *buffer) {
+		b.u32(unix.NFTA_OBJREF_SET_SREG, uint32(key))
+		b.text(unix.NFTA_OBJREF_SET_NAME, limits)
 	})
+}
+
+func (t *Table) newLimit(name string, l Limit) message {
+	return t.message(unix.NFT_MSG_NEWOBJ, unix.NLM_F_CREATE, name, func(b *buffer) {
+		t.nameLimit(b, name)
+		b.nest(unix.NFTA_OBJ_DATA, func() {
+			b.u64(unix.NFTA_LIMIT_RATE, l.PerSecond)
+			b.u64(unix.NFTA_LIMIT_UNIT, 1) // a second
+			b.u32(unix.NFTA_LIMIT_BURST, l.Burst)
+			b.u32(unix.NFTA_LIMIT_TYPE, unix.NFT_LIMIT_PKTS)
+		})
+	})
+}
+
+func (t *Table) delLimit(name string) message {
+	return t.message(unix.NFT_MSG_DELOBJ, 0, name, func(b *buffer) { t.nameLimit(b, name) })
+}
+
+func (t *Table) nameLimit(b *buffer, name string) {
+	b.text(unix.NFTA_OBJ_TABLE, t.name)
+	b.text(unix.NFTA_OBJ_NAME, name)
+	b.u32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_LIMIT)
+}
+
+func (t *Table) readLimits(a *actual) error {
+	request := t.named(unix.NFTA_OBJ_TABLE)
+	request.u32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_LIMIT)
+	return t.conn.dump(unix.NFT_MSG_GETOBJ, t.family, request, func() { clear(a.limits) }, func(b []byte) {
+		if text(find(b, unix.NFTA_OBJ_TABLE)) == t.name && number(find(b, unix.NFTA_OBJ_TYPE)) == unix.NFT_OBJECT_LIMIT {
+			a.limits[text(find(b, unix.NFTA_OBJ_NAME))] = true
+		}
+	})
+}
+
+// newLimits adds those that are missing. There are few of them, so all are looked at.
+func (p *plan) newLimits() {
+	for name, l := range p.limits {
+		if !p.have.limits[name] && p.refused[name] == nil {
+			p.add(p.newLimit(name, l))
+			p.changes++
+			p.then(func() { p.have.limits[name] = true })
+		}
+	}
+}
+
+func (p *plan) removeLimits() {
+	for name := range p.have.limits {
+		if _, wanted := p.limits[name]; !wanted {
+			p.add(p.delLimit(name))
+			p.changes++
+			p.then(func() { delete(p.have.limits, name) })
+		}
+	}
 }

@@ -45,7 +45,10 @@ func want(conn *rs.Conn) *rs.Table {
 	t.WantSet("pair-blocks", rs.Set{Key: []rs.Field{rs.DeviceName, rs.MAC, rs.IPv6}, Intervals: true})
 	t.WantSet("ways", rs.Set{Key: []rs.Field{rs.DeviceName}, Holds: rs.Verdicts})
 	t.WantSet("drops", rs.Set{Key: []rs.Field{rs.DeviceName}, Holds: rs.Counters, Timeout: time.Hour, Size: 100})
-	t.WantSet("rates", rs.Set{Key: []rs.Field{rs.IPv6}, Holds: rs.Limits, Timeout: time.Minute, Size: 100})
+	t.WantLimit("slow", rs.Limit{PerSecond: 100, Burst: 25})
+	t.WantSet("visits", rs.Set{Key: []rs.Field{rs.IPv4, rs.Upper, rs.Ports}, Holds: rs.Visits, Timeout: time.Minute, Size: 100})
+	t.WantSet("rates", rs.Set{Key: []rs.Field{rs.DeviceName}, Holds: rs.Limits})
+	t.Put("rates", device("tap1"), rs.Value{Limit: "slow"})
 	t.Put("single", rs.Element{First: address("10.0.0.1")}, rs.Value{})
 	t.Put("blocks", interval("10.1.0.0", "10.1.0.255"), rs.Value{})
 	t.Put("blocks", interval("10.1.2.0", "10.1.2.255"), rs.Value{})
@@ -63,8 +66,10 @@ func want(conn *rs.Conn) *rs.Table {
 	}})
 	t.WantChain("group", group(80, 443))
 	t.WantChain("record", rs.Chain{Rules: []rs.Rule{
-		rs.NewRule("", rs.Put(rs.R(0), []byte(address("fd00::1"))...), rs.LimitIn("rates", rs.R(0), rs.Limit{PerSecond: 100, Burst: 25}),
+		rs.NewRule("", rs.Load(rs.R(0), rs.InDevice), rs.Within("rates", rs.R(0)),
 			rs.Log(7, "what it is about", 128)),
+		rs.NewRule("", rs.Read(rs.R(0), rs.Network, 12, 4), rs.Load(rs.R(1), rs.Protocol), rs.Read(rs.R(2), rs.Transport, 0, 4),
+			rs.Remember("visits", rs.R(0))),
 	}})
 	return t
 }
@@ -94,7 +99,8 @@ func TestTheKernelHasWhatIsWanted(t *testing.T) {
 		"10.1.0.0/24, 10.1.2.0/24", "128.0.0.0/1", `"tap1" : jump group`, `"tap2" : accept`, `"tap1" . 02:00:00:00:00:01 . 10.0.0.1`,
 		"fd00::/112", "type filter hook forward priority 10; policy accept;", "iifname vmap @ways",
 		"tcp dport 80", "ip saddr @blocks counter packets 0 bytes 0 accept", "flags dynamic,timeout",
-		"update @rates {", "limit rate 100/second burst 25 packets }", `log prefix "what it is about" group 7 snaplen 128`,
+		"rate 100/second burst 25 packets", "limit name iifname map @rates", `log prefix "what it is about" group 7 snaplen 128`,
+		`"tap1" : "slow"`, "update @visits {",
 	} {
 		if !strings.Contains(got, line) {
 			t.Errorf("no %q in\n%s", line, got)
@@ -144,6 +150,10 @@ func TestOnlyTheDifferenceIsWritten(t *testing.T) {
 			table.DropChain("group")
 		}, 2, "", "chain group"},
 		{"a set goes", func() { table.DropSet("blocks") }, 1, "", "set blocks"},
+		{"a limit goes", func() {
+			table.Remove("rates", device("tap1"))
+			table.DropLimit("slow")
+		}, 2, "map rates", "limit slow"},
 		{"a set goes and comes back", func() {
 			table.DropSet("single")
 			table.WantSet("single", rs.Set{Key: []rs.Field{rs.IPv4}})

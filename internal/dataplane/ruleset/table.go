@@ -16,6 +16,7 @@ type Table struct {
 
 	chains map[string]Chain
 	sets   map[string]*wantedSet
+	limits map[string]Limit
 
 	// have is what the kernel has; nil when that is to be found out.
 	have *actual
@@ -42,7 +43,7 @@ type wantedSet struct {
 func NewTable(conn *Conn, family Family, name string) *Table {
 	return &Table{
 		conn: conn, family: family, name: name,
-		chains: map[string]Chain{}, sets: map[string]*wantedSet{},
+		chains: map[string]Chain{}, sets: map[string]*wantedSet{}, limits: map[string]Limit{},
 		dirtyChains: map[string]bool{}, dirtySets: map[string]bool{}, dirtyElements: map[string]map[Element]bool{},
 		refused: map[string]error{},
 	}
@@ -238,7 +239,7 @@ func (t *Table) touchAll() {
 				all[e] = true
 			}
 		}
-		if have != nil && s.Holds != Counters && s.Holds != Limits {
+		if have != nil && !s.Holds.byPackets() {
 			for e := range have.elements {
 				if !has(s.elements, e) {
 					all[e] = true

@@ -86,6 +86,8 @@ var (
 	MAC        = Field{9, 6}
 	IPv4       = Field{7, 4}
 	IPv6       = Field{8, 16}
+	Upper      = Field{12, 1} // the number of the upper layer's protocol
+	Ports      = Field{4, 4}  // its first four bytes
 )
 
 // padded is the room that the field takes in a key of several.
@@ -100,8 +102,12 @@ const (
 	Verdicts
 	Zones    // zones of connection tracking
 	Counters // one for each key; packets add the keys (see CountIn), which go away after the timeout
-	Limits   // one for each key, likewise (see LimitIn)
+	Visits   // nothing; packets add the keys (see Remember), which go away after the timeout
+	Limits   // names of limits (see WantLimit)
 )
+
+// byPackets says that packets add the elements.
+func (h Holds) byPackets() bool { return h == Counters || h == Visits }
 
 // Set is the declaration of a set or map.
 type Set struct {
@@ -167,6 +173,8 @@ type Value struct {
 	Verdict Verdict
 	// Zone is a zone of connection tracking, in a map of zones.
 	Zone uint16
+	// Limit is the name of a limit, in a map of limits.
+	Limit string
 }
 
 // Verdict ends the way of a packet through a chain.
