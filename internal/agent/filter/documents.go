@@ -15,6 +15,7 @@ import (
 // port is a port document as the filters need it.
 type port struct {
 	id, device, network string
+	project             string
 	mac                 netlinkx.MAC
 	// filtered: it sends from its identities only, and its groups decide. Else it sends and gets everything.
 	filtered bool
@@ -38,7 +39,7 @@ var (
 
 // parsePort reads a document. The port that it returns is right as far as its device is known, also with an error.
 func parsePort(body *sb.Port) *port {
-	p := &port{id: body.GetPortId(), network: body.GetNetworkId()}
+	p := &port{id: body.GetPortId(), network: body.GetNetworkId(), project: body.GetProjectId()}
 	p.err = p.parse(body)
 	return p
 }

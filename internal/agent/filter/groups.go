@@ -38,21 +38,22 @@ func memberSets(set string, v6 bool) (single, blocks string) {
 	return name, name + "-blocks"
 }
 
-// chain makes the rules of one direction. Each one only lets pass, so their order does not matter.
-func (g *group) chain(egress bool) rs.Chain {
+// chain makes the rules of one direction. Each one only lets pass, so their order does not matter. accepted is what then
+// becomes of a packet.
+func (g *group) chain(egress bool, accepted rs.Verdict) rs.Chain {
 	c := rs.Chain{AnyOrder: true}
 	for _, r := range g.rules {
 		if r.egress == egress {
-			c.Rules = append(c.Rules, r.compile()...)
+			c.Rules = append(c.Rules, r.compile(accepted)...)
 		}
 	}
 	return c
 }
 
-func (r rule) compile() []rs.Rule {
+func (r rule) compile(accepted rs.Verdict) []rs.Rule {
 	match := r.match()
 	make := func(remote rs.Expr, from string) rs.Rule {
-		return rs.NewRule(strings.TrimSpace(r.label()+from), match, remote, rs.Count(), rs.Then(rs.Accept))
+		return rs.NewRule(strings.TrimSpace(r.label()+from), match, remote, rs.Count(), rs.Then(accepted))
 	}
 	if r.set == "" {
 		return []rs.Rule{make(r.inBlock(), "")}

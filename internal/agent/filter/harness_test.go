@@ -100,11 +100,12 @@ type lab struct {
 	docs     map[string]*sb.Document
 	revision int64
 	view     *agent.View // of benchmarks
+	logDir   string
 }
 
 func newLab(t testing.TB, networks ...string) *lab {
 	t.Helper()
-	l := &lab{t: t, Host: testkit.NewHost(t, "host"), docs: map[string]*sb.Document{}}
+	l := &lab{t: t, Host: testkit.NewHost(t, "host"), docs: map[string]*sb.Document{}, logDir: t.TempDir()}
 	for _, network := range networks {
 		l.addBridge(network)
 		l.docs["segment/"+network] = segmentDocument(network)
@@ -125,7 +126,7 @@ func (l *lab) start() {
 	l.registry = prometheus.NewRegistry()
 	part, err := filter.New(filter.Options{
 		Namespace: l.NS, Metrics: reconcile.NewMetrics(l.registry), Registry: l.registry,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), LogDir: l.logDir,
 	})
 	l.Check(err)
 	l.part = part

@@ -13,7 +13,8 @@
 // Read documents.go for what the server says, then state.go: it turns each document that changes into changes of sets and
 // chains. A rule of a group is one rule in the kernel, whatever the number of ports that have the group (groups.go), and
 // the members of a remote group or an address group are elements of a set (members.go). zones.go keeps networks with the
-// same addresses apart, cut.go ends connections that a change forbids, show.go tells what is in force.
+// same addresses apart, cut.go ends connections that a change forbids, show.go tells what is in force. logs.go has packets
+// recorded where a log asks for it, and records.go writes down what the kernel hands over then.
 //
 // Frames of devices that are not known, but have a port's name, are dropped in both directions, so that a workload whose
 // device appears before its document is cut off until its filters are in. The tables belong to the agent's process: while
@@ -55,6 +56,10 @@ type Options struct {
 	Metrics *reconcile.Metrics
 	// Registry gets the counters of dropped packets. Required.
 	Registry prometheus.Registerer
+	// LogDir is where packets are recorded that logs ask for; each log's within LogLimit, which is 100 in a second and 25 at
+	// once if it is not set, as in Neutron.
+	LogDir   string
+	LogLimit rs.Limit
 	// Logger is required.
 	Logger *slog.Logger
 }
@@ -86,11 +91,17 @@ type Part struct {
 	closed  error
 	decided chan struct{}
 	decide  sync.Once
+
+	recorder *recorder
 }
 
 // New makes the part; the kernel is not touched before the first pass. Close gives its sockets back.
 func New(options Options) (*Part, error) {
+	if options.LogLimit == (rs.Limit{}) {
+		options.LogLimit = rs.Limit{PerSecond: 100, Burst: 25}
+	}
 	p := &Part{options: options, decided: make(chan struct{})}
+	p.recorder = newRecorder(p)
 	var err error
 	if p.handle, err = netlinkx.Open(options.Namespace); err != nil {
 		return nil, err
@@ -113,6 +124,7 @@ func New(options Options) (*Part, error) {
 
 // Close gives the sockets back; the filters stay in force. Neither Reconcile nor Watch may run any more.
 func (p *Part) Close() {
+	p.recorder.file.Close()
 	p.tracked.Close()
 	p.conn.Close()
 	p.handle.Close()
@@ -208,6 +220,8 @@ func (p *Part) begin() error {
 	}
 	p.state = newState(p.filter, p.track, f)
 	p.state.zones = newZones(have)
+	p.state.logs.limit = p.options.LogLimit
+	p.state.logs.probe = func() error { return probeLogs(p.conn) }
 	p.options.Logger.Info("connections through bridges are followed", "part", name, "family", f.String())
 	return nil
 }
@@ -229,6 +243,8 @@ func (p *Part) take(view *agent.View) {
 		}
 	}
 	p.state.merge()
+	p.state.wantLogs()
+	p.recorder.want(len(p.state.logs.ports) > 0)
 	p.view = view
 }
 
@@ -328,6 +344,7 @@ func (p *Part) statuses() []agent.Status {
 	for key, err := range s.problems {
 		all = append(all, agent.Status{Key: key, State: sb.ObjectStatus_STATE_ERROR, Reason: err.Error()})
 	}
+	all = append(all, p.logTroubles()...)
 	for key, port := range s.ports {
 		if s.problems[key] != nil {
 			continue
@@ -385,6 +402,7 @@ func (p *Part) Watch(ctx context.Context, changed func()) error {
 		client := &nft.Client{Namespace: p.options.Namespace}
 		return client.Watch(ctx, changed, nft.Table{Family: "bridge", Name: filterTable}, nft.Table{Family: "inet", Name: trackTable})
 	})
+	group.Go(func() error { return p.recorder.run(ctx) })
 	err := group.Wait()
 	if errors.Is(err, context.Canceled) {
 		return nil

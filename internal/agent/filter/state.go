@@ -36,6 +36,7 @@ type state struct {
 	anyState int
 	// narrowed collects what may forbid connections that were allowed; see cut.go.
 	narrowed narrowed
+	logs     logs
 }
 
 // wiredPort is a port and what it has in the tables.
@@ -69,6 +70,7 @@ func newState(filter, track *rs.Table, f form) *state {
 		ports: map[string]*wiredPort{}, devices: map[string]string{}, groups: map[string]*group{},
 		members: map[string]*members{}, unmerged: map[string]bool{}, added: map[string]*setMember{}, segments: map[string]*segment{},
 		chains: map[string]*shared{}, problems: map[string]error{}, narrowed: newNarrowed(),
+		logs: newLogs(),
 	}
 	for name, set := range filterSets() {
 		filter.WantSet(name, set)
@@ -108,7 +110,10 @@ func (s *state) put(d *sb.Document) {
 		s.putMember(d.Key, body.SetMember)
 	case *sb.Document_Segment:
 		s.putSegment(d.Key, body.Segment)
+	case *sb.Document_Log:
+		s.putLog(d.Key, body.Log)
 	}
+	s.logs.touch(d)
 }
 
 // remove forgets a document.
@@ -130,7 +135,10 @@ func (s *state) remove(d *sb.Document) {
 			delete(s.segments, d.Key)
 			s.leaveNetwork(old.network, old.tunnel)
 		}
+	case *sb.Document_Log:
+		delete(s.logs.all, d.Key)
 	}
+	s.logs.touch(d)
 }
 
 func (s *state) putSegment(key string, body *sb.Segment) {
@@ -223,7 +231,7 @@ func (s *state) setGroup(id string, g *group) {
 			}
 		}
 		for _, egress := range []bool{false, true} {
-			s.filter.WantChain(groupChain(id, egress), g.chain(egress))
+			s.filter.WantChain(groupChain(id, egress), g.chain(egress, s.logs.accepted(id, egress)))
 		}
 	}
 	if old == nil {

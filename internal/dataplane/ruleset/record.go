@@ -81,7 +81,7 @@ func (p *plan) newLimits() {
 
 func (p *plan) removeLimits() {
 	for name := range p.have.limits {
-		if _, wanted := p.limits[name]; !wanted {
+		if _, wanted := p.limits[name]; !wanted && p.refused[name] == nil {
 			p.add(p.delLimit(name))
 			p.changes++
 			p.then(func() { delete(p.have.limits, name) })
