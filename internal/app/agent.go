@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"path/filepath"
 	"slices"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -18,6 +19,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/agent/l2"
 	"github.com/neutrino-net/neutrino/internal/agent/l3"
 	"github.com/neutrino-net/neutrino/internal/agent/lease"
+	"github.com/neutrino-net/neutrino/internal/dataplane/ruleset"
 	"github.com/neutrino-net/neutrino/internal/lifecycle"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/reconcile"
@@ -37,7 +39,8 @@ type AgentOptions struct {
 	// AvailabilityZone is that of the host; empty: the default zone.
 	AvailabilityZone string
 	Socket           string
-	Metrics          string // host:port; empty: none
+	LogLimit         ruleset.Limit // of the packets that are recorded for each log
+	Metrics          string        // host:port; empty: none
 	Version          string
 	Logger           *slog.Logger
 }
@@ -59,7 +62,10 @@ func RunAgent(ctx context.Context, opts AgentOptions) error {
 		AvailabilityZone: opts.AvailabilityZone, Handlers: map[string]http.Handler{}, Contact: &agent.Contact{},
 	}
 	if slices.Contains(opts.Roles, model.RoleL2) {
-		filters, err := filter.New(filter.Options{Metrics: metrics, Registry: registry, Logger: opts.Logger})
+		filters, err := filter.New(filter.Options{
+			Metrics: metrics, Registry: registry, Logger: opts.Logger,
+			LogDir: filepath.Join(opts.DataDir, "packet-log"), LogLimit: opts.LogLimit,
+		})
 		if err != nil {
 			return fmt.Errorf("starting the filters: %w", err)
 		}
@@ -75,6 +81,7 @@ func RunAgent(ctx context.Context, opts AgentOptions) error {
 		defer part.Close()
 		core.Parts = append(core.Parts, filters, leases, part)
 		core.Handlers[filter.ShowPattern] = filters.ShowHandler()
+		core.Handlers[filter.LogPattern] = filters.LogHandler()
 	}
 	if slices.Contains(opts.Roles, model.RoleDHCP) {
 		part, err := dhcp.New(dhcp.Options{DataDir: opts.DataDir, Logger: opts.Logger, Metrics: metrics})

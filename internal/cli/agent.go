@@ -39,6 +39,8 @@ directory. What it set up stays in force when it ends, and is adopted when it st
 	f.StringVar(&opts.Metrics, "metrics", "", "an address at which Prometheus finds /metrics, as in 127.0.0.1:9698 (default: on the socket only)")
 	f.StringSliceVar(&mappings, "bridge-mappings", nil, "the interfaces of physical networks, as in physnet1:eth1")
 	f.StringVar(&opts.AvailabilityZone, "availability-zone", model.DefaultZone, "the zone of the host, for networks and routers that ask for one")
+	f.Uint64Var(&opts.LogLimit.PerSecond, "log-rate-limit", 100, "how many packets of a log are recorded in a second")
+	f.Uint32Var(&opts.LogLimit.Burst, "log-burst-limit", 25, "how many packets of a log are recorded at once")
 	_ = cmd.MarkFlagRequired("server")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if err := needRoot("the agent changes devices and namespaces, which"); err != nil {
@@ -60,6 +62,9 @@ directory. What it set up stays in force when it ends, and is adopted when it st
 		}
 		if _, _, err := net.SplitHostPort(opts.Server); err != nil {
 			opts.Server = net.JoinHostPort(strings.Trim(opts.Server, "[]"), "9697")
+		}
+		if opts.LogLimit.PerSecond == 0 || opts.LogLimit.Burst == 0 {
+			return fmt.Errorf("--log-rate-limit, --log-burst-limit: at least 1 is needed")
 		}
 		if opts.Token == "" {
 			opts.Token = os.Getenv("NEUTRINO_TOKEN")

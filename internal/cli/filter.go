@@ -16,7 +16,7 @@ import (
 
 func newFilterCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "filter", Short: "What the filters of this host do"}
-	cmd.AddCommand(newFilterShowCommand())
+	cmd.AddCommand(newFilterShowCommand(), newFilterLogCommand())
 	return cmd
 }
 

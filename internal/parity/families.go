@@ -286,7 +286,11 @@ func services() []Family {
 			},
 		},
 		{
-			Aliases: []string{"logging"}, Plane: NotYet, Tests: []string{rest + "TestLogsOfSecurityGroupsAndPorts"},
+			Aliases: []string{"logging"}, Plane: Works, Note: "`neutrino filter log` shows what a host has recorded",
+			Tests: []string{
+				rest + "TestLogsOfSecurityGroupsAndPorts", filter + "TestAcceptedAndDroppedConnectionsAreRecordedOnce",
+				filter + "TestALogIsLimited",
+			},
 		},
 		{
 			Aliases: []string{"metering", "metering_source_and_destination_fields"}, Plane: NotYet,
