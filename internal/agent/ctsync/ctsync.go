@@ -1,5 +1,6 @@
 // Package ctsync lets established connections survive when another host becomes active for a gateway group: the hosts of
-// the group tell each other which connections the kernel tracks in the namespaces of their common routers.
+// the group tell each other which connections the kernel tracks in the namespaces of their common routers. By the same way
+// they tell what they are for the groups that they share.
 //
 // Read in this order: trust.go says who is believed; publish.go tells the others what happens in our namespaces, from the
 // kernel's events (package dataplane/conntrack); follow.go hears what they tell; store.go keeps it in memory, and puts it
@@ -36,8 +37,16 @@ type Router struct {
 	Peers []string
 }
 
+// Group is a gateway group of this host.
+type Group struct {
+	Number uint32
+	// Peers are the names of its other hosts.
+	Peers []string
+}
+
 // Wanted is what a Sync does.
 type Wanted struct {
+	Groups  []Group
 	Routers []Router
 	// Addresses are, by name, where the other hosts are reached: address and TCP port.
 	Addresses map[string]string
@@ -47,9 +56,13 @@ type Wanted struct {
 type Options struct {
 	// Host is the name of this host.
 	Host string
-	// Certificate is the host's own, Roots the authority of the cluster.
-	Certificate tls.Certificate
-	Roots       *x509.CertPool
+	// Identity returns the host's certificate, and the authority of the cluster. It is asked for each connection, since
+	// certificates are renewed.
+	Identity func() (tls.Certificate, *x509.CertPool, error)
+	// Heard is told what another host is for the groups that the two share: with the first message of a connection, and
+	// from then on at least every second; and nil when the host is not heard any more. Several hosts may be heard at the
+	// same time. Nil: nobody asks.
+	Heard func(host string, groups []*pb.Group)
 	// MaxFlows bounds the connections that are remembered for other hosts; 0: DefaultMaxFlows.
 	MaxFlows int
 	// Logger is required.
@@ -68,6 +81,8 @@ type Sync struct {
 	mu        sync.Mutex
 	wanted    Wanted
 	peers     map[string]map[string]bool // by router: who may hear of it, and tell of it
+	groups    map[uint32]map[string]bool // by group: the same
+	told      []*pb.Group                // what this host is for its groups
 	followers map[*follower]bool
 }
 
@@ -75,6 +90,9 @@ type Sync struct {
 func New(options Options) *Sync {
 	if options.MaxFlows == 0 {
 		options.MaxFlows = DefaultMaxFlows
+	}
+	if options.Heard == nil {
+		options.Heard = func(string, []*pb.Group) {}
 	}
 	return &Sync{
 		options: options, store: newStore(options.MaxFlows), wake: make(chan struct{}, 1),
@@ -84,18 +102,16 @@ func New(options Options) *Sync {
 
 // Want replaces what is to be done. What is remembered of routers and hosts that are not in it is forgotten.
 func (s *Sync) Want(w Wanted) {
-	peers := make(map[string]map[string]bool, len(w.Routers))
+	peers, groups := make(map[string]map[string]bool, len(w.Routers)), make(map[uint32]map[string]bool, len(w.Groups))
 	for _, r := range w.Routers {
-		peers[r.ID] = map[string]bool{}
-		for _, p := range r.Peers {
-			if p != s.options.Host {
-				peers[r.ID][p] = true
-			}
-		}
+		peers[r.ID] = s.others(r.Peers)
+	}
+	for _, g := range w.Groups {
+		groups[g.Number] = s.others(g.Peers)
 	}
 	s.mu.Lock()
 	before := s.peers
-	s.wanted, s.peers = w, peers
+	s.wanted, s.peers, s.groups = w, peers, groups
 	for f := range s.followers {
 		for id := range peers {
 			if peers[id][f.host] && !before[id][f.host] {
@@ -111,6 +127,39 @@ func (s *Sync) Want(w Wanted) {
 	}
 }
 
+func (s *Sync) others(hosts []string) map[string]bool {
+	all := make(map[string]bool, len(hosts))
+	for _, h := range hosts {
+		if h != s.options.Host {
+			all[h] = true
+		}
+	}
+	return all
+}
+
+// Tell sets what this host is for its groups, which those are told that share them.
+func (s *Sync) Tell(groups []*pb.Group) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.told = groups
+	for f := range s.followers {
+		f.regroup()
+	}
+}
+
+// common are those of the groups that this host shares with the other.
+func (s *Sync) common(host string, groups []*pb.Group) []*pb.Group {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	shared := []*pb.Group{}
+	for _, g := range groups {
+		if s.groups[g.GetNumber()][host] {
+			shared = append(shared, g)
+		}
+	}
+	return shared
+}
+
 // shares says whether the other host is in the router's group.
 func (s *Sync) shares(router, host string) bool {
 	s.mu.Lock()
@@ -118,11 +167,13 @@ func (s *Sync) shares(router, host string) bool {
 	return s.peers[router][host]
 }
 
-// known says whether there is any router that this host shares with the other.
+// known says whether there is any group or router that this host shares with the other.
 func (s *Sync) known(host string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return slices.ContainsFunc(slices.Collect(maps.Values(s.peers)), func(p map[string]bool) bool { return p[host] })
+	shares := func(p map[string]bool) bool { return p[host] }
+	return slices.ContainsFunc(slices.Collect(maps.Values(s.groups)), shares) ||
+		slices.ContainsFunc(slices.Collect(maps.Values(s.peers)), shares)
 }
 
 // task is a goroutine for one router or one host.
@@ -143,7 +194,9 @@ func (s *Sync) Run(ctx context.Context) {
 		namespaces, addresses := map[string]string{}, map[string]string{}
 		for _, r := range s.wanted.Routers {
 			namespaces[r.ID] = r.Namespace
-			for p := range s.peers[r.ID] {
+		}
+		for _, peers := range slices.Concat(slices.Collect(maps.Values(s.peers)), slices.Collect(maps.Values(s.groups))) {
+			for p := range peers {
 				if a, ok := s.wanted.Addresses[p]; ok {
 					addresses[p] = a
 				}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
@@ -38,6 +40,10 @@ func (s *Sync) followOnce(ctx context.Context, host, address string) error {
 			return nil
 		}))),
 		grpc.WithNoProxy(),
+		grpc.WithContextDialer(func(ctx context.Context, address string) (net.Conn, error) {
+			// A host that cannot be reached now may be reached in a moment, and by then the kernel would wait for seconds.
+			return (&net.Dialer{Timeout: time.Second}).DialContext(ctx, "tcp", address)
+		}),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * silence, Timeout: silence}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 	)
@@ -45,16 +51,31 @@ func (s *Sync) followOnce(ctx context.Context, host, address string) error {
 		return err
 	}
 	defer conn.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	stream, err := pb.NewHostSyncClient(conn).Follow(ctx, &pb.FollowRequest{})
 	if err != nil {
 		return err
 	}
+	silent := time.AfterFunc(silence, cancel)
+	defer silent.Stop()
+	heard := false
+	defer func() {
+		if heard {
+			s.options.Heard(host, nil)
+		}
+	}()
 	for {
 		batch, err := stream.Recv()
+		silent.Reset(silence)
 		if errors.Is(err, io.EOF) {
 			return nil
 		} else if err != nil {
 			return err
+		}
+		if groups := s.common(host, batch.GetGroups()); len(groups) > 0 {
+			heard = true
+			s.options.Heard(host, groups)
 		}
 		for _, b := range batch.GetRouters() {
 			if s.shares(b.GetRouterId(), host) {

@@ -73,8 +73,9 @@ func newPeer(t testing.TB, name string, roots *x509.CertPool, own tls.Certificat
 		t.Fatal(err)
 	}
 	p := &peer{name: name, address: listener.Addr().String(), Sync: ctsync.New(ctsync.Options{
-		Host: name, Certificate: own, Roots: roots, MaxFlows: maxFlows,
-		Logger: slog.New(slog.NewTextHandler(testWriter{t}, nil)).With("host", name),
+		Host: name, MaxFlows: maxFlows,
+		Identity: func() (tls.Certificate, *x509.CertPool, error) { return own, roots, nil },
+		Logger:   slog.New(slog.NewTextHandler(testWriter{t}, nil)).With("host", name),
 	})}
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

@@ -26,8 +26,9 @@ const (
 	maxBatch = 2000
 	// maxPending bounds the changes that wait for a slow host. With more of them, it is told everything anew later.
 	maxPending = 50_000
-	// silence is after what time a host that says nothing is taken for dead.
+	// silence is after what time a host that says nothing is taken for dead; beat is how often it says something.
 	silence = 3 * time.Second
+	beat    = time.Second
 	// again is the pause before a failed attempt is repeated.
 	again = 500 * time.Millisecond
 )
@@ -41,6 +42,15 @@ type follower struct {
 	pending map[string]map[key]conntrack.Event // by router; the newest of each connection
 	count   int
 	resets  map[string]bool // routers of which all has to be told
+	groups  bool            // the groups have to be told
+}
+
+// regroup has the groups told.
+func (f *follower) regroup() {
+	f.mu.Lock()
+	f.groups = true
+	f.mu.Unlock()
+	f.poke()
 }
 
 // lost has all of the router told anew.
@@ -86,12 +96,12 @@ func (f *follower) poke() {
 }
 
 // take returns what is to be told, and forgets it.
-func (f *follower) take() (resets map[string]bool, pending map[string]map[key]conntrack.Event) {
+func (f *follower) take() (groups bool, resets map[string]bool, pending map[string]map[key]conntrack.Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	resets, pending = f.resets, f.pending
-	f.resets, f.pending, f.count = map[string]bool{}, map[string]map[key]conntrack.Event{}, 0
-	return resets, pending
+	groups, resets, pending = f.groups, f.resets, f.pending
+	f.groups, f.resets, f.pending, f.count = false, map[string]bool{}, map[string]map[key]conntrack.Event{}, 0
+	return groups, resets, pending
 }
 
 // watch tells followers of what happens in the namespace of a router.
@@ -187,6 +197,7 @@ func (v *service) Follow(_ *pb.FollowRequest, stream grpc.ServerStreamingServer[
 	}
 	f := &follower{
 		host: host, wake: make(chan struct{}, 1), pending: map[string]map[key]conntrack.Event{}, resets: map[string]bool{},
+		groups: true,
 	}
 	s.mu.Lock()
 	for id, peers := range s.peers {
@@ -200,10 +211,15 @@ func (v *service) Follow(_ *pb.FollowRequest, stream grpc.ServerStreamingServer[
 		s.mu.Unlock()
 	}()
 	f.poke()
+	ticker := time.NewTicker(beat)
+	defer ticker.Stop()
 	for {
 		select {
 		case <-stream.Context().Done():
 			return stream.Context().Err()
+		case <-ticker.C:
+			f.regroup()
+			continue
 		case <-f.wake:
 		}
 		if err := s.report(f, stream.Send); err != nil {
@@ -221,7 +237,15 @@ func (v *service) Follow(_ *pb.FollowRequest, stream grpc.ServerStreamingServer[
 
 // report sends what the follower has to be told.
 func (s *Sync) report(f *follower, send func(*pb.Batch) error) error {
-	resets, pending := f.take()
+	groups, resets, pending := f.take()
+	if groups { // they come first: who is active is more urgent than with which connections
+		s.mu.Lock()
+		told := s.told
+		s.mu.Unlock()
+		if err := send(&pb.Batch{Groups: s.common(f.host, told)}); err != nil {
+			return err
+		}
+	}
 	for router := range resets {
 		if !s.shares(router, f.host) {
 			continue

@@ -14,9 +14,16 @@ import (
 // names a host that the caller accepts.
 func (s *Sync) config(accepted func(host string) error) *tls.Config {
 	return &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{s.options.Certificate},
-		ClientAuth:   tls.RequireAnyClientCert,
+		MinVersion: tls.VersionTLS13,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			own, _, err := s.options.Identity()
+			return &own, err
+		},
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			own, _, err := s.options.Identity()
+			return &own, err
+		},
+		ClientAuth: tls.RequireAnyClientCert,
 		// The library would ask for a certificate of a server, by its DNS name; VerifyConnection asks for the right one, on
 		// both ends, also when a session is resumed.
 		InsecureSkipVerify: true,
@@ -35,12 +42,16 @@ func (s *Sync) verify(c tls.ConnectionState) (string, error) {
 	if len(c.PeerCertificates) == 0 {
 		return "", errors.New("the other host has no certificate")
 	}
+	_, roots, err := s.options.Identity()
+	if err != nil {
+		return "", err
+	}
 	between := x509.NewCertPool()
 	for _, certificate := range c.PeerCertificates[1:] {
 		between.AddCert(certificate)
 	}
 	if _, err := c.PeerCertificates[0].Verify(x509.VerifyOptions{
-		Roots: s.options.Roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+		Roots: roots, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}); err != nil {
 		return "", fmt.Errorf("checking the certificate of the other host: %w", err)
 	}

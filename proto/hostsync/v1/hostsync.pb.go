@@ -4,8 +4,8 @@
 // 	protoc        v3.21.12
 // source: proto/hostsync/v1/hostsync.proto
 
-// What hosts of one gateway group tell each other, so that established connections survive when another of them becomes
-// active. Hosts speak over mutual TLS with the certificates by which they are known to the server; each knows from its own
+// What hosts of one gateway group tell each other, so that they agree on who is the active one, and established connections
+// survive when another of them becomes it. Hosts speak over mutual TLS with the certificates by which they are known to the server; each knows from its own
 // view which other hosts share a group with it, and answers nobody else.
 
 package hostsyncv1
@@ -63,8 +63,10 @@ func (*FollowRequest) Descriptor() ([]byte, []int) {
 
 // Batch is what has changed in about the same moment.
 type Batch struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Routers       []*RouterBatch         `protobuf:"bytes,1,rep,name=routers,proto3" json:"routers,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Routers []*RouterBatch         `protobuf:"bytes,1,rep,name=routers,proto3" json:"routers,omitempty"`
+	// groups are all that the two hosts share, in the first message, when one has changed, and when there is nothing else.
+	Groups        []*Group `protobuf:"bytes,2,rep,name=groups,proto3" json:"groups,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -106,6 +108,91 @@ func (x *Batch) GetRouters() []*RouterBatch {
 	return nil
 }
 
+func (x *Batch) GetGroups() []*Group {
+	if x != nil {
+		return x.Groups
+	}
+	return nil
+}
+
+// Group is what the host that tells is for a gateway group.
+type Group struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Number uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`
+	Active bool                   `protobuf:"varint,2,opt,name=active,proto3" json:"active,omitempty"` // it forwards for the routers of the group
+	// The newest claim that it knows; see package gatewaygroup. Epoch 0: none.
+	Epoch         uint64 `protobuf:"varint,3,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	Rank          uint32 `protobuf:"varint,4,opt,name=rank,proto3" json:"rank,omitempty"`
+	Claimant      string `protobuf:"bytes,5,opt,name=claimant,proto3" json:"claimant,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Group) Reset() {
+	*x = Group{}
+	mi := &file_proto_hostsync_v1_hostsync_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Group) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Group) ProtoMessage() {}
+
+func (x *Group) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_hostsync_v1_hostsync_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Group.ProtoReflect.Descriptor instead.
+func (*Group) Descriptor() ([]byte, []int) {
+	return file_proto_hostsync_v1_hostsync_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Group) GetNumber() uint32 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
+func (x *Group) GetActive() bool {
+	if x != nil {
+		return x.Active
+	}
+	return false
+}
+
+func (x *Group) GetEpoch() uint64 {
+	if x != nil {
+		return x.Epoch
+	}
+	return 0
+}
+
+func (x *Group) GetRank() uint32 {
+	if x != nil {
+		return x.Rank
+	}
+	return 0
+}
+
+func (x *Group) GetClaimant() string {
+	if x != nil {
+		return x.Claimant
+	}
+	return ""
+}
+
 // RouterBatch is about the connections of one router. A connection is in one of the lists at most.
 type RouterBatch struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
@@ -121,7 +208,7 @@ type RouterBatch struct {
 
 func (x *RouterBatch) Reset() {
 	*x = RouterBatch{}
-	mi := &file_proto_hostsync_v1_hostsync_proto_msgTypes[2]
+	mi := &file_proto_hostsync_v1_hostsync_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -133,7 +220,7 @@ func (x *RouterBatch) String() string {
 func (*RouterBatch) ProtoMessage() {}
 
 func (x *RouterBatch) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_hostsync_v1_hostsync_proto_msgTypes[2]
+	mi := &file_proto_hostsync_v1_hostsync_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -146,7 +233,7 @@ func (x *RouterBatch) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterBatch.ProtoReflect.Descriptor instead.
 func (*RouterBatch) Descriptor() ([]byte, []int) {
-	return file_proto_hostsync_v1_hostsync_proto_rawDescGZIP(), []int{2}
+	return file_proto_hostsync_v1_hostsync_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *RouterBatch) GetRouterId() string {
@@ -201,7 +288,7 @@ type Connection struct {
 
 func (x *Connection) Reset() {
 	*x = Connection{}
-	mi := &file_proto_hostsync_v1_hostsync_proto_msgTypes[3]
+	mi := &file_proto_hostsync_v1_hostsync_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -213,7 +300,7 @@ func (x *Connection) String() string {
 func (*Connection) ProtoMessage() {}
 
 func (x *Connection) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_hostsync_v1_hostsync_proto_msgTypes[3]
+	mi := &file_proto_hostsync_v1_hostsync_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -226,7 +313,7 @@ func (x *Connection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Connection.ProtoReflect.Descriptor instead.
 func (*Connection) Descriptor() ([]byte, []int) {
-	return file_proto_hostsync_v1_hostsync_proto_rawDescGZIP(), []int{3}
+	return file_proto_hostsync_v1_hostsync_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Connection) GetOriginal() *Tuple {
@@ -299,7 +386,7 @@ type Tuple struct {
 
 func (x *Tuple) Reset() {
 	*x = Tuple{}
-	mi := &file_proto_hostsync_v1_hostsync_proto_msgTypes[4]
+	mi := &file_proto_hostsync_v1_hostsync_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -311,7 +398,7 @@ func (x *Tuple) String() string {
 func (*Tuple) ProtoMessage() {}
 
 func (x *Tuple) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_hostsync_v1_hostsync_proto_msgTypes[4]
+	mi := &file_proto_hostsync_v1_hostsync_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -324,7 +411,7 @@ func (x *Tuple) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tuple.ProtoReflect.Descriptor instead.
 func (*Tuple) Descriptor() ([]byte, []int) {
-	return file_proto_hostsync_v1_hostsync_proto_rawDescGZIP(), []int{4}
+	return file_proto_hostsync_v1_hostsync_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Tuple) GetSource() []byte {
@@ -367,9 +454,16 @@ var File_proto_hostsync_v1_hostsync_proto protoreflect.FileDescriptor
 const file_proto_hostsync_v1_hostsync_proto_rawDesc = "" +
 	"\n" +
 	" proto/hostsync/v1/hostsync.proto\x12\x14neutrino.hostsync.v1\"\x0f\n" +
-	"\rFollowRequest\"D\n" +
+	"\rFollowRequest\"y\n" +
 	"\x05Batch\x12;\n" +
-	"\arouters\x18\x01 \x03(\v2!.neutrino.hostsync.v1.RouterBatchR\arouters\"\xce\x01\n" +
+	"\arouters\x18\x01 \x03(\v2!.neutrino.hostsync.v1.RouterBatchR\arouters\x123\n" +
+	"\x06groups\x18\x02 \x03(\v2\x1b.neutrino.hostsync.v1.GroupR\x06groups\"}\n" +
+	"\x05Group\x12\x16\n" +
+	"\x06number\x18\x01 \x01(\rR\x06number\x12\x16\n" +
+	"\x06active\x18\x02 \x01(\bR\x06active\x12\x14\n" +
+	"\x05epoch\x18\x03 \x01(\x04R\x05epoch\x12\x12\n" +
+	"\x04rank\x18\x04 \x01(\rR\x04rank\x12\x1a\n" +
+	"\bclaimant\x18\x05 \x01(\tR\bclaimant\"\xce\x01\n" +
 	"\vRouterBatch\x12\x1b\n" +
 	"\trouter_id\x18\x01 \x01(\tR\brouterId\x12\x14\n" +
 	"\x05reset\x18\x02 \x01(\bR\x05reset\x12:\n" +
@@ -409,27 +503,29 @@ func file_proto_hostsync_v1_hostsync_proto_rawDescGZIP() []byte {
 	return file_proto_hostsync_v1_hostsync_proto_rawDescData
 }
 
-var file_proto_hostsync_v1_hostsync_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_proto_hostsync_v1_hostsync_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_proto_hostsync_v1_hostsync_proto_goTypes = []any{
 	(*FollowRequest)(nil), // 0: neutrino.hostsync.v1.FollowRequest
 	(*Batch)(nil),         // 1: neutrino.hostsync.v1.Batch
-	(*RouterBatch)(nil),   // 2: neutrino.hostsync.v1.RouterBatch
-	(*Connection)(nil),    // 3: neutrino.hostsync.v1.Connection
-	(*Tuple)(nil),         // 4: neutrino.hostsync.v1.Tuple
+	(*Group)(nil),         // 2: neutrino.hostsync.v1.Group
+	(*RouterBatch)(nil),   // 3: neutrino.hostsync.v1.RouterBatch
+	(*Connection)(nil),    // 4: neutrino.hostsync.v1.Connection
+	(*Tuple)(nil),         // 5: neutrino.hostsync.v1.Tuple
 }
 var file_proto_hostsync_v1_hostsync_proto_depIdxs = []int32{
-	2, // 0: neutrino.hostsync.v1.Batch.routers:type_name -> neutrino.hostsync.v1.RouterBatch
-	3, // 1: neutrino.hostsync.v1.RouterBatch.changed:type_name -> neutrino.hostsync.v1.Connection
-	3, // 2: neutrino.hostsync.v1.RouterBatch.gone:type_name -> neutrino.hostsync.v1.Connection
-	4, // 3: neutrino.hostsync.v1.Connection.original:type_name -> neutrino.hostsync.v1.Tuple
-	4, // 4: neutrino.hostsync.v1.Connection.reply:type_name -> neutrino.hostsync.v1.Tuple
-	0, // 5: neutrino.hostsync.v1.HostSync.Follow:input_type -> neutrino.hostsync.v1.FollowRequest
-	1, // 6: neutrino.hostsync.v1.HostSync.Follow:output_type -> neutrino.hostsync.v1.Batch
-	6, // [6:7] is the sub-list for method output_type
-	5, // [5:6] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	3, // 0: neutrino.hostsync.v1.Batch.routers:type_name -> neutrino.hostsync.v1.RouterBatch
+	2, // 1: neutrino.hostsync.v1.Batch.groups:type_name -> neutrino.hostsync.v1.Group
+	4, // 2: neutrino.hostsync.v1.RouterBatch.changed:type_name -> neutrino.hostsync.v1.Connection
+	4, // 3: neutrino.hostsync.v1.RouterBatch.gone:type_name -> neutrino.hostsync.v1.Connection
+	5, // 4: neutrino.hostsync.v1.Connection.original:type_name -> neutrino.hostsync.v1.Tuple
+	5, // 5: neutrino.hostsync.v1.Connection.reply:type_name -> neutrino.hostsync.v1.Tuple
+	0, // 6: neutrino.hostsync.v1.HostSync.Follow:input_type -> neutrino.hostsync.v1.FollowRequest
+	1, // 7: neutrino.hostsync.v1.HostSync.Follow:output_type -> neutrino.hostsync.v1.Batch
+	7, // [7:8] is the sub-list for method output_type
+	6, // [6:7] is the sub-list for method input_type
+	6, // [6:6] is the sub-list for extension type_name
+	6, // [6:6] is the sub-list for extension extendee
+	0, // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_proto_hostsync_v1_hostsync_proto_init() }
@@ -443,7 +539,7 @@ func file_proto_hostsync_v1_hostsync_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_hostsync_v1_hostsync_proto_rawDesc), len(file_proto_hostsync_v1_hostsync_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

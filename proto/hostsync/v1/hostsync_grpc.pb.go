@@ -4,8 +4,8 @@
 // - protoc             v3.21.12
 // source: proto/hostsync/v1/hostsync.proto
 
-// What hosts of one gateway group tell each other, so that established connections survive when another of them becomes
-// active. Hosts speak over mutual TLS with the certificates by which they are known to the server; each knows from its own
+// What hosts of one gateway group tell each other, so that they agree on who is the active one, and established connections
+// survive when another of them becomes it. Hosts speak over mutual TLS with the certificates by which they are known to the server; each knows from its own
 // view which other hosts share a group with it, and answers nobody else.
 
 package hostsyncv1
@@ -30,8 +30,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type HostSyncClient interface {
-	// Follow tells of the connections of all routers that the two hosts share: first of those that are there, then of each
-	// change, without end.
+	// Follow tells of the groups, and of the connections of all routers, that the two hosts share: first of those that are
+	// there, then of each change, without end. A message comes at least every second, if only with the groups.
 	Follow(ctx context.Context, in *FollowRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[Batch], error)
 }
 
@@ -66,8 +66,8 @@ type HostSync_FollowClient = grpc.ServerStreamingClient[Batch]
 // All implementations must embed UnimplementedHostSyncServer
 // for forward compatibility.
 type HostSyncServer interface {
-	// Follow tells of the connections of all routers that the two hosts share: first of those that are there, then of each
-	// change, without end.
+	// Follow tells of the groups, and of the connections of all routers, that the two hosts share: first of those that are
+	// there, then of each change, without end. A message comes at least every second, if only with the groups.
 	Follow(*FollowRequest, grpc.ServerStreamingServer[Batch]) error
 	mustEmbedUnimplementedHostSyncServer()
 }
