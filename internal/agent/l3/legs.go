@@ -79,9 +79,12 @@ func (s *session) ensureLeg(l *leg) (index int, err error) {
 	if inside := s.links[l.device]; err == nil && right(l, host, inside) {
 		return inside.Index, nil
 	}
+	if s.group != "" {
+		s.held = append(s.held, l.device)
+	}
 	state, err := veth.Ensure(s.ns, veth.Pair{
 		HostNamespace: s.part.options.Namespace,
-		Host:          l.host, Inside: l.device, MAC: l.mac, MTU: l.mtu, Mark: l.mark(),
+		Host:          l.host, Inside: l.device, MAC: l.mac, MTU: l.mtu, Mark: l.mark(), Held: s.group != "",
 	})
 	if err != nil {
 		return 0, err
@@ -90,6 +93,20 @@ func (s *session) ensureLeg(l *leg) (index int, err error) {
 		s.drift("link", "%s", l.device)
 	}
 	return state.Index, nil
+}
+
+// raise puts up the legs that were held down until the router was mute: a device that comes up speaks at once (multicast
+// memberships, IPv6), and the networks would learn that its MAC is here.
+func (s *session) raise(legs map[string]int) error {
+	var errs []error
+	for _, device := range s.held {
+		if index := legs[device]; index != 0 {
+			if err := s.nl.SetUp(index); err != nil && !netlinkx.Gone(err) {
+				errs = append(errs, fmt.Errorf("set %s up: %w", device, err))
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 func right(l *leg, host, inside *netlinkx.Link) bool {

@@ -51,6 +51,8 @@ type session struct {
 	settled bool
 	// becameActive: the router was mute until this pass.
 	becameActive bool
+	// held are the legs that are down until it is certain that they are mute.
+	held []string
 }
 
 // want takes the router's documents; nil: there are none any more.
@@ -143,6 +145,7 @@ func (s *session) run() error {
 		s.blocked = err
 		return errors.Join(append(errs, err)...) // rather no router than a second one
 	}
+	blocking(s.raise(legs))
 	stale, err := s.ensureTranslations()
 	blocking(err)
 	added, removed, err := s.ensureAddresses(legs)

@@ -10,12 +10,14 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
 	"github.com/neutrino-net/neutrino/internal/dataplane/nft"
 	"github.com/neutrino-net/neutrino/internal/dataplane/nftmap"
+	"github.com/neutrino-net/neutrino/internal/netlinkx"
 )
 
 // A router of a gateway group is programmed in full on each host of the group, and forwards on the active one only.
@@ -24,12 +26,19 @@ import (
 // the set and to announce the addresses; nothing else changes, so it costs the same whatever the router is.
 //
 // The set is empty until somebody says that the host is active: without an agent, and after a boot, a router is mute.
+//
+// The legs have the same MACs on all hosts of the group, and where these are is learned by the bridges and tunnels of the
+// hosts, from what the active router says. So a leg that is mute is never up before it is, or it would draw the traffic by
+// what a device says when it comes up; and the bridge of its host forgets that its MAC was there, so that the workloads of
+// that host are led to the active one, too.
 
-// Roles tells which gateway groups this host is the active one of.
+// Roles tells which gateway groups this host is the active one of. Its methods are called by several goroutines.
 type Roles interface {
 	// Active says whether the host is the active one of the group. As long as that is not known, after a restart of the
-	// agent, everything stays as it is. It may be called by several goroutines.
+	// agent, everything stays as it is.
 	Active(group string) (active, known bool)
+	// Prepare is called right before a router that was mute speaks, for what its namespace has to know by then.
+	Prepare(router string, ns *netns.Handle)
 }
 
 const (
@@ -163,6 +172,9 @@ func (s *session) makeStandby(known *standby) error {
 	if !sure {
 		active = len(have) > 0
 	}
+	if active && len(have) == 0 {
+		s.part.options.Roles.Prepare(s.router.id, s.ns)
+	}
 	want := known.elements(active)
 	rules := renderMute(known.legs)
 	written, err := s.nft.Written(standbyTableID, rules)
@@ -187,7 +199,25 @@ func (s *session) makeStandby(known *standby) error {
 	}
 	s.becameActive = active && len(have) == 0
 	known.active = active
+	if !active && err == nil && len(have) > 0 {
+		s.part.forgetPlaces(known)
+	}
 	return err
+}
+
+// forgetPlaces has the bridges of this host forget that the MACs of mute legs are here.
+func (p *Part) forgetPlaces(x *standby) {
+	for i := range x.wanted.legs {
+		l := &x.wanted.legs[i]
+		device, err := p.host.LinkByName(l.host)
+		if err != nil {
+			continue
+		}
+		// It is an error if there is nothing to forget, and what cannot be forgotten expires.
+		_ = p.host.DeleteNeigh(netlinkx.Neigh{
+			Family: unix.AF_BRIDGE, Index: device.Index, MAC: netlinkx.MAC(l.mac), Flags: netlink.NTF_MASTER,
+		})
+	}
 }
 
 // elements are those of the set of active legs.
@@ -263,13 +293,36 @@ func (p *Part) switchOne(router string, x *standby) error {
 	if err != nil {
 		return err
 	}
+	if active {
+		p.options.Roles.Prepare(router, x.ns)
+		if active, _ = p.options.Roles.Active(x.group); !active {
+			return nil // another host has taken over meanwhile
+		}
+	}
 	if err := conn.Apply(standbyTableID, difference(activeLegs, have, x.elements(active))); err != nil {
 		return err
 	}
 	x.active = active
-	if active {
-		p.speaker.announce(router, x.ns, x.wanted, moved(x.wanted, x.index))
-		p.speaker.again(router)
+	if !active {
+		p.forgetPlaces(x)
+		return nil
 	}
+	p.speaker.announce(router, x.ns, x.wanted, moved(x.wanted, x.index))
+	p.speaker.again(router)
 	return nil
+}
+
+// Announce announces the active routers of the groups again: where other hosts have learned that their MACs are may be out
+// of date, for they did not hear the announcement when the host became active, or heard another host after it.
+func (p *Part) Announce(groups map[string]bool) {
+	p.standbys.mu.Lock()
+	all := maps.Clone(p.standbys.byRouter)
+	p.standbys.mu.Unlock()
+	for router, x := range all {
+		x.mu.Lock()
+		if groups[x.group] && x.active && x.ns != nil {
+			p.speaker.announce(router, x.ns, x.wanted, moved(x.wanted, x.index))
+		}
+		x.mu.Unlock()
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
 	"github.com/neutrino-net/neutrino/internal/testkit"
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
@@ -23,6 +24,9 @@ func (r *roles) Active(group string) (active, known bool) {
 	active, known = r.active[group]
 	return active, known
 }
+
+// Prepare has nothing to prepare.
+func (r *roles) Prepare(string, *netns.Handle) {}
 
 // become makes the host active in the group, or not, and has the routers follow.
 func (c *cloud) become(group string, active bool) {

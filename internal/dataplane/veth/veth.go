@@ -30,6 +30,8 @@ type Pair struct {
 	MTU int
 	// Mark is the ifalias by which both ends are known as ours.
 	Mark string
+	// Held leaves an inner end down that is down: it is put up when something is in place that it must not speak without.
+	Held bool
 }
 
 // State says what Ensure found and made.
@@ -83,7 +85,7 @@ func (e ends) Close() {
 	e.inside.Close()
 }
 
-// Ensure makes the pair, or makes right what is wrong with it, and puts the inner end up. A pair that is right is left
+// Ensure makes the pair, or makes right what is wrong with it, and puts the inner end up if it is not held. A pair that is right is left
 // untouched.
 func Ensure(ns *netns.Handle, p Pair) (State, error) {
 	e, err := open(p.HostNamespace, ns)
@@ -131,7 +133,7 @@ func adjustInside(h *netlink.Handle, link netlink.Link, p Pair) (changed bool, e
 		{"alias", attrs.Alias != p.Mark, func() error { return h.LinkSetAlias(link, p.Mark) }},
 		{"MTU", attrs.MTU != p.MTU, func() error { return h.LinkSetMTU(link, p.MTU) }},
 		{"MAC", attrs.HardwareAddr.String() != p.MAC.String(), func() error { return h.LinkSetHardwareAddr(link, p.MAC) }},
-		{"state", attrs.Flags&net.FlagUp == 0, func() error { return h.LinkSetUp(link) }},
+		{"state", attrs.Flags&net.FlagUp == 0 && !p.Held, func() error { return h.LinkSetUp(link) }},
 	} {
 		done, err := adjust(link, a.what, a.wrong, a.set)
 		changed = changed || done
