@@ -264,6 +264,14 @@ func (p *Part) peerErr(w *Wanted, x peer) error {
 	}
 	s := w.segments[x.network]
 	tunnel, bridge := p.links.Index(s.tunnel), p.links.Index(s.bridge)
+	if len(x.vteps) > 0 {
+		for _, vtep := range x.vteps {
+			if err := p.fdb.FloodErr(tunnel, vtep); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	if err := p.fdb.Err(tunnel, x.mac); err != nil {
 		return err
 	}

@@ -57,6 +57,8 @@ type peer struct {
 	mac          netlinkx.MAC
 	ips          []netip.Addr
 	vtep         netip.Addr
+	// vteps are set instead of all but the first two, for a port that moves between hosts.
+	vteps []netip.Addr
 }
 
 // Site is how the host is attached to the networks outside.
@@ -252,6 +254,9 @@ func (c *converter) neighbour(d *sb.Document) error {
 	if err := checkID(d.Key, "neighbour/", body.GetPortId()); err != nil {
 		return err
 	}
+	if len(body.Vteps) > 0 {
+		return c.moving(d)
+	}
 	mac, err := parseMAC(body.Mac)
 	if err != nil {
 		return err
@@ -268,14 +273,9 @@ func (c *converter) neighbour(d *sb.Document) error {
 		}
 		ips = append(ips, ip)
 	}
-	s, ok := c.segments[body.NetworkId]
-	switch {
-	case !ok:
-		return fmt.Errorf("this host has no segment of network %.40q", body.NetworkId)
-	case s.problem != "":
-		return fmt.Errorf("its network cannot be reached from this host: %s", s.problem)
-	case s.tunnel == "":
-		return fmt.Errorf("its network has no tunnel")
+	s, err := c.tunnelOf(body.NetworkId)
+	if err != nil {
+		return err
 	}
 	if err := claim(c.macs, "mac "+body.Mac, station{body.NetworkId, mac}, d.Key); err != nil {
 		return err
@@ -288,8 +288,49 @@ func (c *converter) neighbour(d *sb.Document) error {
 			c.Neighbours[s.bridge][ip] = mac
 		}
 	}
-	c.peers = append(c.peers, peer{d.Key, body.NetworkId, mac, ips, vtep})
+	c.peers = append(c.peers, peer{key: d.Key, network: body.NetworkId, mac: mac, ips: ips, vtep: vtep})
 	return nil
+}
+
+// moving is a neighbour that is now at one host and now at another, and is announced to the network when it moves, not to
+// us. So what goes to everybody goes to all these hosts, and the tunnel and the bridge learn where its MAC is: an entry
+// that was put there would stay when it moves. This host may be one of them; then it has a port document, too.
+func (c *converter) moving(d *sb.Document) error {
+	body := d.GetNeighbour()
+	s, err := c.tunnelOf(body.NetworkId)
+	if err != nil {
+		return err
+	}
+	x := peer{key: d.Key, network: body.NetworkId}
+	for _, text := range body.Vteps {
+		if own, err := netip.ParseAddr(text); err == nil && own.Unmap() == c.TunnelIP {
+			continue
+		}
+		vtep, err := c.parseVTEP(text)
+		if err != nil {
+			return err
+		}
+		x.vteps = append(x.vteps, vtep)
+	}
+	for _, vtep := range x.vteps {
+		c.Forwarding[s.tunnel].Flood[vtep] = true
+	}
+	c.peers = append(c.peers, x)
+	return nil
+}
+
+// tunnelOf returns the segment of a network that has a tunnel.
+func (c *converter) tunnelOf(network string) (segment, error) {
+	s, ok := c.segments[network]
+	switch {
+	case !ok:
+		return s, fmt.Errorf("this host has no segment of network %.40q", network)
+	case s.problem != "":
+		return s, fmt.Errorf("its network cannot be reached from this host: %s", s.problem)
+	case s.tunnel == "":
+		return s, fmt.Errorf("its network has no tunnel")
+	}
+	return s, nil
 }
 
 // checkID refuses ids that could not be part of a device's name, and bodies that do not belong to their key.
