@@ -53,6 +53,8 @@ func (r Role) String() string {
 type Transition struct {
 	Group uint8
 	Role  Role
+	// Ended says that there is no keepalived any more, so that it is not known whether another host is active.
+	Ended bool
 }
 
 // Options are what a Daemon needs.
@@ -64,7 +66,8 @@ type Options struct {
 	// Namespace is where it runs; nil: the namespace of the process.
 	Namespace *netns.Handle
 	// Changed is told all roles that have changed since the last call: first those that end, so that nobody is active in
-	// two groups for longer than needed. It is called by Run's goroutine and may call Want, which is heeded before
+	// two groups for longer than needed. The first call tells those that were found, if only that there are none. It is
+	// called by Run's goroutine and may call Want, which is heeded before
 	// anything else happens; so a host whose keepalived has died can take its bonus back before the next one starts.
 	Changed func([]Transition)
 	// Logger is required.
@@ -81,6 +84,7 @@ type Daemon struct {
 	mu     sync.Mutex
 	wanted map[uint8]Group
 	roles  map[uint8]Role
+	looked bool // the roles are known
 	err    error
 
 	// What follows is used by Run only.
@@ -312,17 +316,18 @@ func (d *Daemon) look() error {
 	var changes []Transition
 	for id := range d.roles {
 		if now[id] == Standby {
-			changes = append(changes, Transition{id, Standby})
+			changes = append(changes, Transition{id, Standby, d.process == nil})
 		}
 	}
 	for id := range now {
 		if d.roles[id] == Standby {
-			changes = append(changes, Transition{id, Active})
+			changes = append(changes, Transition{id, Active, false})
 		}
 	}
-	d.roles = now
+	first := !d.looked
+	d.roles, d.looked = now, true
 	d.mu.Unlock()
-	if len(changes) == 0 {
+	if len(changes) == 0 && !first {
 		return nil
 	}
 	slices.SortFunc(changes, func(a, b Transition) int {

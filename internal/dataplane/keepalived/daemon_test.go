@@ -130,7 +130,8 @@ func (m *member) pid() string {
 	return strings.TrimSpace(string(text))
 }
 
-// elected starts both and waits until the first is the active one and has its bonus.
+// elected starts both and waits until the first is the active one and has its bonus, and the second listens to it: one
+// that is still reading its configuration would take over later.
 func elected(t testing.TB) (a, b *member) {
 	t.Helper()
 	all := pair(t)
@@ -138,7 +139,10 @@ func elected(t testing.TB) (a, b *member) {
 	a.start()
 	testkit.Eventually(t, patience, "the first active", a.active)
 	b.start()
-	testkit.Eventually(t, patience, "the second there", func() bool { return b.pid() != "" && a.hasBonus() })
+	testkit.Eventually(t, patience, "the second there", func() bool {
+		log, _ := os.ReadFile(filepath.Join(b.dir, logFile))
+		return strings.Contains(string(log), "Entering BACKUP STATE") && a.hasBonus()
+	})
 	return a, b
 }
 
@@ -250,7 +254,7 @@ func TestAKeepalivedThatIsKilledComesBack(t *testing.T) {
 	testkit.Eventually(t, patience, "the first known to be on standby", func() bool {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		return slices.Contains(a.told, Transition{1, Standby})
+		return slices.Contains(a.told, Transition{1, Standby, true})
 	})
 	testkit.Eventually(t, patience, "a new keepalived", func() bool { return a.pid() != "" && a.pid() != before })
 	testkit.Eventually(t, patience, "one owner", func() bool { return a.active() != b.active() })
