@@ -74,6 +74,8 @@ type Uplink interface {
 	// Report tells what became of documents. It does not block; without a connection it may do nothing, because
 	// everything is reported again after OnConnect.
 	Report(statuses []*sb.ObjectStatus)
+	// ReportRoles tells what the host is for its gateway groups. It does not block, and is as Report without a connection.
+	ReportRoles(roles []*sb.GatewayRole)
 }
 
 // Agent is the core. Make it with New, then call Run once.
@@ -83,6 +85,7 @@ type Agent struct {
 	metrics   *reconcile.Metrics
 	startedAt time.Time
 	runners   []*runner
+	gateway   Gateway // nil: the host is in no gateway group
 
 	mu sync.Mutex
 	// view is nil until there is a complete one; partial collects documents until then.
@@ -119,6 +122,11 @@ func New(options Options) (*Agent, error) {
 		dirty:     make(chan struct{}, 1),
 	}
 	a.report.init(options.Parts)
+	for _, part := range options.Parts {
+		if g, ok := part.(Gateway); ok {
+			a.gateway = g
+		}
+	}
 	for i, part := range options.Parts {
 		a.runners = append(a.runners, newRunner(a, i, part))
 	}

@@ -97,6 +97,14 @@ func (u *fakeUplink) Report(statuses []*sb.ObjectStatus) {
 	}
 }
 
+func (u *fakeUplink) ReportRoles(roles []*sb.GatewayRole) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for _, r := range roles {
+		u.told = append(u.told, fmt.Sprintf("group %d active=%v %s %d", r.Group, r.Active, r.Claim.GetHost(), r.Claim.GetEpoch()))
+	}
+}
+
 func (u *fakeUplink) acked(revision int64) func() bool {
 	return func() bool {
 		u.mu.Lock()
@@ -467,4 +475,52 @@ func TestTwoAgentsDoNotShareASocket(t *testing.T) {
 	if err := second.Run(t.Context(), &fakeUplink{}); err == nil || !strings.Contains(err.Error(), "another agent") {
 		t.Errorf("second agent: %v", err)
 	}
+}
+
+// gatewayPart is a part that knows what the host is for its gateway groups.
+type gatewayPart struct {
+	fakePart
+	mu    sync.Mutex
+	roles []*sb.GatewayRole
+}
+
+func (p *gatewayPart) Gateways() []*sb.GatewayRole {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.roles
+}
+
+// become sets the roles and has a pass made.
+func (p *gatewayPart) become(roles ...*sb.GatewayRole) {
+	p.mu.Lock()
+	p.roles = roles
+	p.mu.Unlock()
+	p.fakePart.mu.Lock()
+	changed := p.changed
+	p.fakePart.mu.Unlock()
+	changed()
+}
+
+func TestOnlyRolesThatHaveChangedAreReportedAndAllAfterConnecting(t *testing.T) {
+	part := &gatewayPart{roles: []*sb.GatewayRole{
+		{Group: 1, Active: true, Claim: &sb.GatewayClaim{Epoch: 4, Host: "host1"}}, {Group: 2, Claim: &sb.GatewayClaim{}},
+	}}
+	f := run(t, t.TempDir(), part)
+	f.OnConnect()
+	f.OnBatch(nil, nil, 1, true)
+	eventually(t, "all told", f.heard("group 2 active=false  0"))
+	if !f.heard("group 1 active=true host1 4")() {
+		t.Errorf("told: %v", f.told)
+	}
+	f.forget()
+	part.become(part.roles[0], &sb.GatewayRole{Group: 2, Active: true, Claim: &sb.GatewayClaim{Epoch: 1, Host: "host1"}})
+	eventually(t, "the change told", f.heard("group 2 active=true host1 1"))
+	if len(f.told) != 1 {
+		t.Errorf("told: %v", f.told)
+	}
+	if groups := f.Status().Groups; len(groups) != 2 || groups[0] != (agent.GroupStatus{Number: 1, Active: true, Owner: "host1", Epoch: 4}) {
+		t.Errorf("the status shows %v", groups)
+	}
+	f.OnConnect()
+	eventually(t, "all told again", f.heard("group 1 active=true host1 4"))
 }

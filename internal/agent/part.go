@@ -35,6 +35,12 @@ type Reporter interface {
 	Reports(kind string) bool
 }
 
+// Gateway is a Part that knows what the host is for its gateway groups. When that changes, it has a pass made.
+type Gateway interface {
+	// Gateways returns it for all groups; none while it is not known.
+	Gateways() []*sb.GatewayRole
+}
+
 // Retry is the error of a pass whose statuses are good and whose view is applied, but which has left something undone
 // that no document is about any more: the remains of one that is gone.
 type Retry struct{ Err error }

@@ -1,8 +1,11 @@
 package agent
 
 import (
+	"cmp"
 	"slices"
 	"strings"
+
+	"google.golang.org/protobuf/proto"
 
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
@@ -18,6 +21,8 @@ type reports struct {
 	// told is what the server knows of each document. A document that has changed is told of again: the server may have
 	// forgotten what it knew, as it does of a port that was bound elsewhere meanwhile.
 	told map[string]told
+	// roles are those of gateway groups that the server knows.
+	roles map[uint32]*sb.GatewayRole
 	// acked is the sequence of the view that has been acknowledged.
 	acked int64
 }
@@ -42,6 +47,7 @@ func (r *reports) init(parts []Part) {
 // forget makes everything be told again.
 func (r *reports) forget() {
 	r.told = map[string]told{}
+	r.roles = map[uint32]*sb.GatewayRole{}
 	r.acked = 0
 }
 
@@ -88,6 +94,23 @@ func (a *Agent) passed(part int, view *View, sequence int64, statuses []Status, 
 	a.announce()
 }
 
+// newRoles are the roles in gateway groups that the server does not know yet. The lock is held.
+func (a *Agent) newRoles() (news []*sb.GatewayRole) {
+	if a.gateway == nil {
+		return nil
+	}
+	now := map[uint32]*sb.GatewayRole{}
+	for _, r := range a.gateway.Gateways() {
+		now[r.Group] = r
+		if !proto.Equal(a.report.roles[r.Group], r) {
+			news = append(news, r)
+		}
+	}
+	a.report.roles = now
+	slices.SortFunc(news, func(x, y *sb.GatewayRole) int { return cmp.Compare(x.Group, y.Group) })
+	return news
+}
+
 // tell reports what the server does not know yet, and then acknowledges what all parts have reconciled. The lock is held.
 func (a *Agent) tell() {
 	if a.uplink == nil {
@@ -122,6 +145,9 @@ func (a *Agent) tell() {
 	if len(news) > 0 {
 		slices.SortFunc(news, func(x, y *sb.ObjectStatus) int { return strings.Compare(x.Key, y.Key) })
 		a.uplink.Report(news)
+	}
+	if roles := a.newRoles(); len(roles) > 0 {
+		a.uplink.ReportRoles(roles)
 	}
 	oldest := reconciled{a.sequence, 0}
 	if a.view != nil {

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -33,6 +34,17 @@ type HostStatus struct {
 	Documents int            `json:"documents"`
 	Parts     []PartStatus   `json:"parts"`
 	Errors    []ObjectStatus `json:"errors"`
+	// Groups are the gateway groups of the host.
+	Groups []GroupStatus `json:"gateway_groups,omitempty"`
+}
+
+// GroupStatus is what the host is for a gateway group.
+type GroupStatus struct {
+	Number uint32 `json:"number"`
+	Active bool   `json:"active"`
+	// Owner and Epoch are those of the newest claim that the host knows; see package gatewaygroup.
+	Owner string `json:"owner"`
+	Epoch uint64 `json:"epoch"`
 }
 
 // PartStatus is what a part did last.
@@ -148,6 +160,13 @@ func (a *Agent) Status() HostStatus {
 				s.Errors = append(s.Errors, ObjectStatus{status.Key, stateName(status.State), status.Reason})
 			}
 		}
+	}
+	if a.gateway != nil {
+		for _, r := range a.gateway.Gateways() {
+			claim := r.GetClaim()
+			s.Groups = append(s.Groups, GroupStatus{r.GetGroup(), r.GetActive(), claim.GetHost(), claim.GetEpoch()})
+		}
+		slices.SortFunc(s.Groups, func(x, y GroupStatus) int { return cmp.Compare(x.Number, y.Number) })
 	}
 	slices.SortFunc(s.Errors, func(x, y ObjectStatus) int { return strings.Compare(x.Key, y.Key) })
 	return s

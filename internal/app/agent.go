@@ -3,6 +3,8 @@ package app
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
@@ -16,6 +18,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/agent"
 	"github.com/neutrino-net/neutrino/internal/agent/dhcp"
 	"github.com/neutrino-net/neutrino/internal/agent/filter"
+	"github.com/neutrino-net/neutrino/internal/agent/gateway"
 	"github.com/neutrino-net/neutrino/internal/agent/l2"
 	"github.com/neutrino-net/neutrino/internal/agent/l3"
 	"github.com/neutrino-net/neutrino/internal/agent/lease"
@@ -36,6 +39,8 @@ type AgentOptions struct {
 	Roles          []model.Role
 	TunnelIP       netip.Addr // the zero Addr: the address from which the server is reached
 	BridgeMappings map[string]string
+	// GatewayPort is the TCP port at which the hosts of gateway groups reach each other; 0: ctsync.DefaultPort.
+	GatewayPort int
 	// AvailabilityZone is that of the host; empty: the default zone.
 	AvailabilityZone string
 	Socket           string
@@ -93,12 +98,13 @@ func RunAgent(ctx context.Context, opts AgentOptions) error {
 		core.Handlers[dhcp.LogPattern] = part.LogHandler()
 	}
 	if slices.Contains(opts.Roles, model.RoleL3) {
-		part, err := l3.New(l3.Options{Logger: opts.Logger, Metrics: metrics})
+		gateways, routes, err := routing(opts, metrics)
 		if err != nil {
 			return fmt.Errorf("starting the l3 role: %w", err)
 		}
-		defer part.Close()
-		core.Parts = append(core.Parts, part)
+		defer gateways.Close()
+		defer routes.Close()
+		core.Parts = append(core.Parts, gateways, routes)
 	}
 	a, err := agent.New(core)
 	if err != nil {
@@ -125,6 +131,29 @@ func RunAgent(ctx context.Context, opts AgentOptions) error {
 	stack.Go("metrics", serveHTTP(listener, mux))
 	stack.Go("agent", func(ctx context.Context) error { return a.Run(ctx, uplink) })
 	return stack.Wait(ctx)
+}
+
+// routing makes the parts of the l3 role, of which the first says for which gateway groups the second routes.
+func routing(opts AgentOptions, metrics *reconcile.Metrics) (*gateway.Part, *l3.Part, error) {
+	dir, err := filepath.Abs(filepath.Join(opts.DataDir, "gateway"))
+	if err != nil {
+		return nil, nil, err
+	}
+	gateways, err := gateway.New(gateway.Options{
+		Host: opts.Host, TunnelIP: opts.TunnelIP, BridgeMappings: opts.BridgeMappings, Dir: dir, Port: opts.GatewayPort,
+		Identity: func() (tls.Certificate, *x509.CertPool, error) { return client.Identity(opts.DataDir) },
+		Logger:   opts.Logger,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	routes, err := l3.New(l3.Options{Roles: gateways, Logger: opts.Logger, Metrics: metrics})
+	if err != nil {
+		gateways.Close()
+		return nil, nil, err
+	}
+	gateways.Follow(routes)
+	return gateways, routes, nil
 }
 
 // sourceAddress is the address of this host from which it reaches the server. No packet is sent.

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neutrino-net/neutrino/internal/agent"
+	"github.com/neutrino-net/neutrino/internal/agent/ctsync"
 	"github.com/neutrino-net/neutrino/internal/app"
 	"github.com/neutrino-net/neutrino/internal/model"
 )
@@ -38,6 +39,7 @@ directory. What it set up stays in force when it ends, and is adopted when it st
 	f.StringVar(&opts.Socket, "socket", agent.DefaultSocket, "the socket for commands on this host")
 	f.StringVar(&opts.Metrics, "metrics", "", "an address at which Prometheus finds /metrics, as in 127.0.0.1:9698 (default: on the socket only)")
 	f.StringSliceVar(&mappings, "bridge-mappings", nil, "the interfaces of physical networks, as in physnet1:eth1")
+	f.IntVar(&opts.GatewayPort, "gateway-port", ctsync.DefaultPort, "the TCP port, at the address for tunnels, by which hosts with highly available routers reach each other; the same on all")
 	f.StringVar(&opts.AvailabilityZone, "availability-zone", model.DefaultZone, "the zone of the host, for networks and routers that ask for one")
 	f.Uint64Var(&opts.LogLimit.PerSecond, "log-rate-limit", 100, "how many packets of a log are recorded in a second")
 	f.Uint32Var(&opts.LogLimit.Burst, "log-burst-limit", 25, "how many packets of a log are recorded at once")

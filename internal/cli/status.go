@@ -125,6 +125,17 @@ func agentStatus(ctx context.Context, out io.Writer, socket string) error {
 		})
 	}
 	t.Render()
+	if len(st.Groups) > 0 {
+		t := newTable(out, "Gateway group", "This host", "Owner", "Takeovers")
+		for _, g := range st.Groups {
+			role := "standby"
+			if g.Active {
+				role = "active"
+			}
+			t.AppendRow(table.Row{g.Number, role, g.Owner, g.Epoch})
+		}
+		t.Render()
+	}
 	for _, e := range st.Errors {
 		fmt.Fprintf(out, "  %s: %s\n", e.Key, e.Reason)
 	}

@@ -69,6 +69,9 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+// DefaultPort is the TCP port at which hosts tell each other.
+const DefaultPort = 9699
+
 // DefaultMaxFlows connections take about 250 MiB.
 const DefaultMaxFlows = 1 << 20
 

@@ -158,6 +158,8 @@ func (r *running) Ack(revision int64) {
 	r.acked = revision
 }
 
+func (r *running) ReportRoles([]*sb.GatewayRole) {}
+
 func (r *running) Report(statuses []*sb.ObjectStatus) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

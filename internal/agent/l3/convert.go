@@ -105,7 +105,8 @@ type route struct {
 	device      string
 }
 
-func namespace(router string) string { return "qrouter-" + router }
+// Namespace is the name of a router's network namespace.
+func Namespace(router string) string { return "qrouter-" + router }
 
 // portMark begins the alias of both ends of a leg, as that of all devices of ports.
 const portMark = "neutrino:port:"

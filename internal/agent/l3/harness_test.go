@@ -134,6 +134,8 @@ func (u uplink) Ack(revision int64) {
 	u.acked = revision
 }
 
+func (u uplink) ReportRoles([]*sb.GatewayRole) {}
+
 func (u uplink) Report(statuses []*sb.ObjectStatus) {
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -146,7 +146,7 @@ func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status,
 	work.SetLimit(runtime.GOMAXPROCS(0))
 	for id, r := range p.routers {
 		r.want(groups[id])
-		if r.todo || r.err != nil || dirty[namespace(id)] || time.Since(r.audited) >= auditAfter {
+		if r.todo || r.err != nil || dirty[Namespace(id)] || time.Since(r.audited) >= auditAfter {
 			work.Go(func() error {
 				r.reconcile(ctx)
 				return ctx.Err()
@@ -165,12 +165,12 @@ func (p *Part) load() error {
 	if p.loaded {
 		return nil
 	}
-	names, err := netns.List(namespace(""))
+	names, err := netns.List(Namespace(""))
 	if err != nil {
 		return err
 	}
 	for _, n := range names {
-		if id := strings.TrimPrefix(n, namespace("")); isID(id) {
+		if id := strings.TrimPrefix(n, Namespace("")); isID(id) {
 			p.routers[id] = p.newRouter(id)
 		}
 	}

@@ -171,7 +171,7 @@ func (s *session) drift(kind, format string, args ...any) {
 // ensureNamespace makes or finds the namespace, opens it and marks it. If only its name is gone, it gets the name back:
 // whoever sends through the router notices nothing.
 func (r *router) ensureNamespace() error {
-	name := namespace(r.id)
+	name := Namespace(r.id)
 	h, err := netns.Open(name)
 	if errors.Is(err, netns.ErrNotExist) {
 		if r.ns != nil {
@@ -211,7 +211,7 @@ func (r *router) watch() error {
 	if r.watched {
 		return nil
 	}
-	if err := r.part.watcher.WatchNames(namespace("")); err != nil {
+	if err := r.part.watcher.WatchNames(Namespace("")); err != nil {
 		return err
 	}
 	if err := r.part.watcher.Add(r.ns); err != nil {
@@ -256,7 +256,7 @@ func (r *router) claim(ns *netns.Handle) error {
 // remove takes the router off the host, if it is ours.
 func (r *router) remove() error {
 	r.applied = nil
-	h, err := netns.Open(namespace(r.id))
+	h, err := netns.Open(Namespace(r.id))
 	if errors.Is(err, netns.ErrNotExist) {
 		r.release()
 		return nil
@@ -289,7 +289,7 @@ func (r *router) remove() error {
 		}
 	}
 	r.release()
-	if err := netns.Delete(namespace(r.id)); err != nil {
+	if err := netns.Delete(Namespace(r.id)); err != nil {
 		return err
 	}
 	r.log.Info("removed the router")
@@ -298,7 +298,7 @@ func (r *router) remove() error {
 
 // release gives the handles up; what has been programmed stays.
 func (r *router) release() {
-	r.part.watcher.Drop(namespace(r.id))
+	r.part.watcher.Drop(Namespace(r.id))
 	r.part.speaker.forget(r.id)
 	r.part.standbys.forget(r.id)
 	if r.ns != nil {

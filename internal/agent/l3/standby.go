@@ -50,7 +50,7 @@ var standbyTableID = nftmap.Table{Family: unix.NFPROTO_NETDEV, Name: standbyTabl
 
 // standby is what it takes to switch a router, without waiting for a pass.
 type standby struct {
-	group string
+	group string // never changes
 
 	// mu lets one switch the router at a time; ns is nil when the router is gone.
 	mu     sync.Mutex
@@ -148,12 +148,16 @@ func (s *session) ensureStandby(legs map[string]int) error {
 	if s.part.options.Roles == nil {
 		return fmt.Errorf("this host is in no gateway group")
 	}
+	if known != nil && known.group != s.group {
+		s.part.standbys.forget(s.router.id)
+		known = nil
+	}
 	if known == nil {
-		known = &standby{}
+		known = &standby{group: s.group}
 	}
 	known.mu.Lock()
 	defer known.mu.Unlock()
-	known.group, known.ns, known.wanted, known.index = s.group, s.ns, s.wanted, maps.Clone(legs)
+	known.ns, known.wanted, known.index = s.ns, s.wanted, maps.Clone(legs)
 	known.legs = slices.Sorted(maps.Keys(legs))
 	s.part.standbys.put(s.router.id, known)
 	if len(legs) == 0 {

@@ -66,8 +66,8 @@ type Options struct {
 	// Namespace is where it runs; nil: the namespace of the process.
 	Namespace *netns.Handle
 	// Changed is told all roles that have changed since the last call: first those that end, so that nobody is active in
-	// two groups for longer than needed. The first call tells those that were found, if only that there are none. It is
-	// called by Run's goroutine and may call Want, which is heeded before
+	// two groups for longer than needed. The first call tells those that were found, if only that there are none; and one
+	// with nothing tells that Err says something else. It is called by Run's goroutine and may call Want, which is heeded before
 	// anything else happens; so a host whose keepalived has died can take its bonus back before the next one starts.
 	Changed func([]Transition)
 	// Logger is required.
@@ -189,9 +189,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 		if err != nil && ctx.Err() == nil && (d.Err() == nil || d.Err().Error() != err.Error()) {
 			d.options.Logger.Error("keepalived is not as wanted", "error", err)
 		}
-		d.mu.Lock()
-		d.err = err
-		d.mu.Unlock()
+		d.setErr(err)
 		timer := time.NewTimer(d.rest(err))
 		select {
 		case <-ctx.Done():
@@ -201,6 +199,24 @@ func (d *Daemon) Run(ctx context.Context) error {
 			timer.Stop()
 		case <-timer.C:
 		}
+	}
+}
+
+// setErr keeps the error of a pass, and tells if it is another one.
+func (d *Daemon) setErr(err error) {
+	text := func(err error) string {
+		if err == nil {
+			return ""
+		}
+		return err.Error()
+	}
+	d.mu.Lock()
+	same := text(d.err) == text(err)
+	d.err = err
+	looked := d.looked
+	d.mu.Unlock()
+	if !same && looked {
+		d.options.Changed(nil)
 	}
 }
 

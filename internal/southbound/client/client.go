@@ -117,6 +117,9 @@ func (c *Client) Ack(revision int64) { c.out.ack(revision) }
 // reported anew on OnConnect.
 func (c *Client) Report(statuses []*sb.ObjectStatus) { c.out.report(statuses) }
 
+// ReportRoles tells the server what the host is for its gateway groups; without a stream it is as Report.
+func (c *Client) ReportRoles(roles []*sb.GatewayRole) { c.out.reportRoles(roles) }
+
 // Run joins if need be, and keeps the stream until ctx ends; then it returns nil. The error is for what trying again
 // cannot mend: no certificate and no token, a token that the server refuses, files that cannot be read or written.
 func (c *Client) Run(ctx context.Context) error {

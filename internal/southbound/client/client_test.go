@@ -273,3 +273,24 @@ func TestNewRefusesWhatCannotWork(t *testing.T) {
 		}
 	}
 }
+
+func TestOutboxHoldsTheNewestRoleInEachGroup(t *testing.T) {
+	o := outbox{wake: make(chan struct{}, 1)}
+	o.reportRoles([]*sb.GatewayRole{{Group: 1}}) // no stream
+	o.open()
+	o.reportRoles([]*sb.GatewayRole{{Group: 1}, {Group: 2}})
+	o.reportRoles([]*sb.GatewayRole{{Group: 1, Active: true}})
+	o.ack(3)
+	got := o.take()
+	if len(got) != 2 || len(got[0].GetReport().GetRoles()) != 2 || got[1].GetAck().GetRevision() != 3 {
+		t.Fatalf("messages: %v", got)
+	}
+	for _, r := range got[0].GetReport().GetRoles() {
+		if r.Active != (r.Group == 1) {
+			t.Errorf("group %d: active=%v", r.Group, r.Active)
+		}
+	}
+	if got := o.take(); len(got) != 0 {
+		t.Errorf("told again: %v", got)
+	}
+}

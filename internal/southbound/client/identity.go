@@ -79,18 +79,27 @@ func (i *identity) readCertificate(name string) (*x509.Certificate, error) {
 
 // credentials are for mutual TLS with the server.
 func (i *identity) credentials() (credentials.TransportCredentials, error) {
-	s, err := i.read()
+	own, roots, err := Identity(i.dir)
 	if err != nil {
 		return nil, err
 	}
-	roots := x509.NewCertPool()
-	roots.AddCert(s.authority)
 	return credentials.NewTLS(&tls.Config{
 		MinVersion:   tls.VersionTLS13,
 		ServerName:   pki.ServerName,
 		RootCAs:      roots,
-		Certificates: []tls.Certificate{{Certificate: [][]byte{s.certificate.Raw}, PrivateKey: s.key}},
+		Certificates: []tls.Certificate{own},
 	}), nil
+}
+
+// Identity returns the certificate that the host has, and the authority of its cluster, from the directory of a Client.
+func Identity(dataDir string) (tls.Certificate, *x509.CertPool, error) {
+	s, err := (&identity{dir: dataDir}).read()
+	if err != nil {
+		return tls.Certificate{}, nil, fmt.Errorf("reading the host's certificate: %w", err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(s.authority)
+	return tls.Certificate{Certificate: [][]byte{s.certificate.Raw}, PrivateKey: s.key}, roots, nil
 }
 
 // makeKey returns the host's key, and makes it if there is none. A join that is tried again uses the same one.

@@ -1,12 +1,15 @@
 package client
 
 import (
+	"maps"
+	"slices"
 	"sync"
 
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
 
-// outbox holds what is to be said to the server: the newest acknowledgement and the newest status of each document. So
+// outbox holds what is to be said to the server: the newest acknowledgement, and the newest status of each document and
+// gateway group. So
 // it is bounded by the number of documents, however slow the server is.
 type outbox struct {
 	wake chan struct{} // capacity 1
@@ -17,6 +20,7 @@ type outbox struct {
 	acked    bool // revision is to be sent
 	statuses map[string]*sb.ObjectStatus
 	order    []string // the keys of statuses, as they came first
+	roles    map[uint32]*sb.GatewayRole
 }
 
 // open empties the outbox and lets it take things, for a new stream.
@@ -24,6 +28,7 @@ func (o *outbox) open() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.isOpen, o.acked, o.order, o.statuses = true, false, nil, map[string]*sb.ObjectStatus{}
+	o.roles = map[uint32]*sb.GatewayRole{}
 }
 
 func (o *outbox) close() {
@@ -56,6 +61,18 @@ func (o *outbox) report(statuses []*sb.ObjectStatus) {
 	o.signal()
 }
 
+func (o *outbox) reportRoles(roles []*sb.GatewayRole) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if !o.isOpen {
+		return
+	}
+	for _, r := range roles {
+		o.roles[r.GetGroup()] = r
+	}
+	o.signal()
+}
+
 func (o *outbox) signal() {
 	select {
 	case o.wake <- struct{}{}:
@@ -68,6 +85,11 @@ func (o *outbox) take() []*sb.FromAgent {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	var messages []*sb.FromAgent
+	if len(o.roles) > 0 { // there are 200 at most
+		report := &sb.Report{Roles: slices.Collect(maps.Values(o.roles))}
+		messages = append(messages, &sb.FromAgent{Message: &sb.FromAgent_Report{Report: report}})
+		clear(o.roles)
+	}
 	for start := 0; start < len(o.order); start += maxStatuses {
 		report := &sb.Report{}
 		for _, key := range o.order[start:min(start+maxStatuses, len(o.order))] {
