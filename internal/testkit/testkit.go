@@ -114,10 +114,17 @@ func Connect(a *Host, nameA string, b *Host, nameB string) {
 // and so on.
 func Underlay(t testing.TB, n int) []*Host {
 	t.Helper()
-	sw := NewHost(t, "switch")
+	_, hosts := SwitchedUnderlay(t, n)
+	return hosts
+}
+
+// SwitchedUnderlay is Underlay with its switch, on which the hosts' ports are p1, p2 and so on.
+func SwitchedUnderlay(t testing.TB, n int) (sw *Host, hosts []*Host) {
+	t.Helper()
+	sw = NewHost(t, "switch")
 	sw.Check(sw.NL.AddBridge("br0", netlinkx.MAC{}, netlinkx.BridgeInfo{AgeingTime: 30000}))
 	sw.Check(sw.NL.SetUp(sw.Link("br0").Index))
-	hosts := make([]*Host, n)
+	hosts = make([]*Host, n)
 	for i := range hosts {
 		h := NewHost(t, fmt.Sprintf("host%d", i+1))
 		port := fmt.Sprintf("p%d", i+1)
@@ -126,7 +133,7 @@ func Underlay(t testing.TB, n int) []*Host {
 		h.Check(h.NL.AddAddress(h.Link("eth0").Index, netip.PrefixFrom(UnderlayIP(i), 24)))
 		hosts[i] = h
 	}
-	return hosts
+	return sw, hosts
 }
 
 // UnderlayIP is the address of the i-th host of an underlay, counted from 0.

@@ -136,6 +136,9 @@ func convertHosts(hosts []*sb.GatewayHost, s site, g *group) (map[string]netip.A
 			found, g.rank = true, uint8(min(rank, 255))
 			continue
 		}
+		if h.GetAddress() == "" {
+			continue // it has none yet, and so takes no part
+		}
 		address, err := netip.ParseAddr(h.GetAddress())
 		if err != nil || address.Zone() != "" {
 			return nil, fmt.Errorf("the address %.60q of host %.60q is no IP address", h.GetAddress(), h.GetName())

@@ -51,6 +51,8 @@ type session struct {
 	settled bool
 	// becameActive: the router was mute until this pass.
 	becameActive bool
+	// mute: another host speaks for the router.
+	mute bool
 	// held are the legs that are down until it is certain that they are mute.
 	held []string
 }
@@ -156,7 +158,9 @@ func (s *session) run() error {
 		added = moved(s.wanted, legs)
 		s.part.speaker.again(s.router.id)
 	}
-	s.part.speaker.announce(s.router.id, s.ns, s.wanted, added)
+	if !s.mute {
+		s.part.speaker.announce(s.router.id, s.ns, s.wanted, added)
+	}
 	blocking(s.forget(stale, removed)) // the slowest step: the kernel goes through its whole table of connections
 	return errors.Join(errs...)
 }

@@ -201,7 +201,7 @@ func (s *session) makeStandby(known *standby) error {
 		}
 		err = s.nft.Apply(standbyTableID, change)
 	}
-	s.becameActive = active && len(have) == 0
+	s.becameActive, s.mute = active && len(have) == 0, !active
 	known.active = active
 	if !active && err == nil && len(have) > 0 {
 		s.part.forgetPlaces(known)
