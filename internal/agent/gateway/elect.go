@@ -44,6 +44,14 @@ type membership struct {
 	speaks bool
 	// opposed is since when the member has been; the zero Time: it is not.
 	opposed time.Time
+	// claimed is how often it has made a claim because nobody opposed it, since it became master.
+	claimed int
+}
+
+// patience is how long the member is opposed until it makes a newer claim: for longer than an election takes. Where hosts
+// hear of each other by the server and not by VRRP, each is opposed by the other's claim, in turn: each time for longer.
+func (m *membership) patience() time.Duration {
+	return 5 * m.group.vrrp.Interval << min(m.claimed, 7)
 }
 
 // Active implements l3.Roles.
@@ -92,8 +100,11 @@ func (p *Part) elected(changes []keepalived.Transition) {
 	for _, c := range changes {
 		p.master[c.Group] = c.Role == keepalived.Active
 		m := p.groups[c.Group]
+		if m == nil {
+			continue // join will see to it
+		}
+		m.claimed = 0
 		switch {
-		case m == nil: // join will see to it
 		case c.Role == keepalived.Active && resumed:
 			m.Member = m.Resumed()
 		case c.Role == keepalived.Active:
@@ -289,8 +300,9 @@ func (p *Part) watchOpposed(ctx context.Context) {
 		p.mu.Lock()
 		over := false
 		for _, m := range p.groups {
-			if !m.opposed.IsZero() && time.Since(m.opposed) > patience(m.group.vrrp.Interval) {
+			if !m.opposed.IsZero() && time.Since(m.opposed) > m.patience() {
 				m.Member, over = m.Unopposed(), true
+				m.claimed++
 			}
 		}
 		if over {

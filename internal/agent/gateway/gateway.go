@@ -291,9 +291,6 @@ func (p *Part) Prepare(router string, ns *netns.Handle) {
 	}
 }
 
-// patience is how long a host that is opposed waits: longer than an election.
-func patience(interval time.Duration) time.Duration { return 5 * interval }
-
 func newMember(host string, g group, saved claims) gatewaygroup.Member {
 	return gatewaygroup.NewMember(host, g.rank, gatewaygroup.Newest(g.claim, saved[g.vrrp.ID]))
 }

@@ -194,11 +194,13 @@ func TestAfterAPartitionOneHostAnswers(t *testing.T) {
 	}
 }
 
-// divide lets the first host hear no other gateway host, nor be heard, or ends that.
-func (w *world) divide(is bool) { w.cut(w.hosts[0], is) }
+// divide cuts the first host off from all other gateway hosts and from the server, by whom it would hear of a claim, or
+// ends that.
+func (w *world) divide(is bool) { w.cut(w.hosts[0], is, testkit.UnderlayIP(w.gateways+1).String()) }
 
-// cut cuts the host off from the other gateway hosts on the underlay; the external network and the server stay.
-func (w *world) cut(g *gatewayHost, is bool) {
+// cut cuts the host off from the other gateway hosts and some others on the underlay, or ends that; the external network
+// stays.
+func (w *world) cut(g *gatewayHost, is bool, others ...string) {
 	if !is {
 		g.Try("nft", "delete", "table", "ip", "cut")
 		return
@@ -208,9 +210,11 @@ func (w *world) cut(g *gatewayHost, is bool) {
 		"add chain ip cut out { type filter hook output priority 0; }\n")
 	for _, other := range w.gatewayHosts() {
 		if other != g {
-			a := testkit.UnderlayIP(other.index).String()
-			rules.WriteString("add rule ip cut in ip saddr " + a + " drop\nadd rule ip cut out ip daddr " + a + " drop\n")
+			others = append(others, testkit.UnderlayIP(other.index).String())
 		}
+	}
+	for _, a := range others {
+		rules.WriteString("add rule ip cut in ip saddr " + a + " drop\nadd rule ip cut out ip daddr " + a + " drop\n")
 	}
 	g.Run("nft", rules.String())
 }

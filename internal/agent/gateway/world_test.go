@@ -249,8 +249,10 @@ func (w *world) owner() *gatewayHost {
 
 // answers is how many hosts answer one ARP request of the internet for the address.
 func (w *world) answers(address netip.Addr) int {
-	capture := w.internet.Capture("eth0", "arp[6:2] = 2 and arp[14:4] = 0x"+hex(address))
-	w.internet.AskARP("eth0", "ff:ff:ff:ff:ff:ff", w.internet.Link("eth0").MAC.String(), "203.0.113.254", address.String())
+	// Nobody else asks from this address, and announcements have another target.
+	asker := addr("203.0.113.253")
+	capture := w.internet.Capture("eth0", "arp[6:2] = 2 and arp[14:4] = 0x"+hex(address)+" and arp[24:4] = 0x"+hex(asker))
+	w.internet.AskARP("eth0", "ff:ff:ff:ff:ff:ff", w.internet.Link("eth0").MAC.String(), asker.String(), address.String())
 	return strings.Count(capture.Stop(), "Reply")
 }
 
