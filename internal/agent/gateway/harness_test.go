@@ -58,6 +58,7 @@ type gatewayHost struct {
 	log    *os.File
 	path   string // PATH of the agent
 	up     bool   // its links
+	alone  bool   // it is cut off
 }
 
 func newGatewayHost(w *world, h *testkit.Host, index int) *gatewayHost {
@@ -124,6 +125,7 @@ func (g *gatewayHost) start() {
 	if g.agent != nil {
 		return
 	}
+	g.w.server.forget(g.name())
 	own, err := os.Executable()
 	g.Check(err)
 	c := child{Host: g.name(), Server: g.w.server.address, Dir: g.dir, TunnelIP: testkit.UnderlayIP(g.index), Quiet: g.w.quiet}

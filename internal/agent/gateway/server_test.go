@@ -180,6 +180,14 @@ func (s *server) spread(r *sb.GatewayRole) {
 	}
 }
 
+// forget is for a host whose agent is started again: what it has told does not count any more.
+func (s *server) forget(host string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.host(host)
+	h.acked, h.statuses, h.roles = -1, map[string]*sb.ObjectStatus{}, map[uint32]*sb.GatewayRole{}
+}
+
 // wrong are the documents of a host that are not done, and why.
 func (s *server) wrong(host string) (all []string) {
 	s.mu.Lock()

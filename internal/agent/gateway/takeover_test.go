@@ -201,7 +201,7 @@ func (w *world) divide(is bool) { w.cut(w.hosts[0], is, testkit.UnderlayIP(w.gat
 // cut cuts the host off from the other gateway hosts and some others on the underlay, or ends that; the external network
 // stays.
 func (w *world) cut(g *gatewayHost, is bool, others ...string) {
-	if !is {
+	if g.alone = is; !is {
 		g.Try("nft", "delete", "table", "ip", "cut")
 		return
 	}

@@ -29,6 +29,7 @@ type world struct {
 	gateways int
 	interval time.Duration
 	quiet    bool
+	prepare  func() // before the agents start; nil: nothing is
 
 	sw, outside *testkit.Host
 	server      *server
@@ -126,14 +127,8 @@ func (w *world) network(id string, s *sb.Segment) {
 
 // leg is a leg of a router: on all gateway hosts, and a neighbour that moves to everybody who reaches its network.
 func (w *world) leg(network string, mtu uint32, gateway bool, ips ...string) *sb.RouterLeg {
-	l := &sb.RouterLeg{PortId: uuid.NewString(), NetworkId: network, Gateway: gateway, Mac: w.mac(), Ips: ips, Mtu: mtu}
+	l := w.onGateways(network, mtu, gateway, ips...)
 	for _, g := range w.hosts {
-		if g.index < w.gateways {
-			w.server.put(g.name(), document("port/"+l.PortId, &sb.Port{
-				PortId: l.PortId, NetworkId: network, Device: model.DeviceName(l.PortId), Mac: l.Mac, Ips: ips, Mtu: mtu,
-				AdminStateUp: true, DeviceOwner: "network:router_interface",
-			}))
-		}
 		if gateway {
 			continue
 		}
@@ -144,6 +139,18 @@ func (w *world) leg(network string, mtu uint32, gateway bool, ips ...string) *sb
 			}
 		}
 		w.server.put(g.name(), document("neighbour/"+l.PortId, n))
+	}
+	return l
+}
+
+// onGateways is a leg on all gateway hosts.
+func (w *world) onGateways(network string, mtu uint32, gateway bool, ips ...string) *sb.RouterLeg {
+	l := &sb.RouterLeg{PortId: uuid.NewString(), NetworkId: network, Gateway: gateway, Mac: w.mac(), Ips: ips, Mtu: mtu}
+	for _, g := range w.gatewayHosts() {
+		w.server.put(g.name(), document("port/"+l.PortId, &sb.Port{
+			PortId: l.PortId, NetworkId: network, Device: model.DeviceName(l.PortId), Mac: l.Mac, Ips: ips, Mtu: mtu,
+			AdminStateUp: true, DeviceOwner: "network:router_interface",
+		}))
 	}
 	return l
 }
@@ -201,6 +208,9 @@ func (w *world) build() {
 	for i, g := range w.gatewayHosts() {
 		w.local = append(w.local, w.workload(g, fmt.Sprintf("10.0.0.%d", 20+i)))
 	}
+	if w.prepare != nil {
+		w.prepare()
+	}
 	w.hosts[0].start()
 	if w.hosts[0].up { // the first host is the active one in all tests
 		testkit.Eventually(w.t, patience, "the first host active", func() bool { return w.hosts[0].speaks(w.router) })
@@ -214,13 +224,18 @@ func (w *world) build() {
 // settle waits until all hosts that are up have done everything, and one of them is the active one, for everybody.
 func (w *world) settle() {
 	w.t.Helper()
+	w.settleIn(w.t)
+}
+
+func (w *world) settleIn(t testing.TB) {
+	t.Helper()
 	what := ""
 	defer func() {
-		if w.t.Failed() {
-			w.t.Log("waited for: " + what)
+		if t.Failed() {
+			t.Log("waited for: " + what)
 		}
 	}()
-	testkit.Eventually(w.t, patience, "all done", func() bool {
+	testkit.Eventually(t, patience, "all done", func() bool {
 		for _, g := range w.hosts {
 			if g.up && !w.server.applied(g.name()) {
 				what = g.name() + ": " + strings.Join(w.server.wrong(g.name()), "\n")
@@ -229,7 +244,7 @@ func (w *world) settle() {
 		}
 		return true
 	})
-	testkit.Eventually(w.t, patience, "one active", func() bool { return w.owner() != nil })
+	testkit.Eventually(t, patience, "one active", func() bool { return w.owner() != nil })
 }
 
 // owner is the one host that is active, by what the kernels have; nil: none or several are.
