@@ -43,13 +43,14 @@ bench: ## the benchmarks: each one prints what it measured, and fails when it do
 	@$(MAKE) --no-print-directory build
 	NEUTRINO_BIN=$(CURDIR)/bin/neutrino \
 		$(GO) test -p 1 -timeout 60m -count 1 -run '^$$' -bench . -benchtime 2s ./test/bench ./test/e2e ./test/lab ./internal/compile \
-		./internal/agent/l3 ./internal/agent/filter ./internal/agent/ctsync
+		./internal/agent/l3 ./internal/agent/filter ./internal/agent/ctsync ./internal/agent/gateway
 
 soak: ## the long runs: kills at random moments, a minute without the server, fuzzing (root; takes some hours)
 	@tools/require test
 	@$(MAKE) --no-print-directory build
 	NEUTRINO_BIN=$(CURDIR)/bin/neutrino NEUTRINO_SOAK=1 NEUTRINO_KILL_ROUNDS=$${NEUTRINO_KILL_ROUNDS:-500} \
-		$(GO) test -p 1 -timeout 6h -count 1 -v -run 'Kill|HostsGoOn|WhileTraffic|KernelDecides|LeavesADead' ./internal/lab/ ./internal/agent/filter ./test/...
+		$(GO) test -p 1 -timeout 6h -count 1 -v -run 'Kill|HostsGoOn|WhileTraffic|KernelDecides|LeavesADead|ScheduleOfFaults' \
+		./internal/lab/ ./internal/agent/filter ./internal/agent/gateway ./test/...
 	$(GO) test -run '^$$' -fuzz FuzzRequest -fuzztime $${NEUTRINO_FUZZ_TIME:-30m} ./internal/rest
 	$(GO) test -run '^$$' -fuzz FuzzEverything -fuzzminimizetime 1x -fuzztime $${NEUTRINO_FUZZ_TIME:-60m} ./internal/app
 	$(GO) test -run '^$$' -fuzz Fuzz -fuzztime $${NEUTRINO_FUZZ_TIME:-30m} ./internal/policy

@@ -6,6 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -227,6 +230,23 @@ func (g *gatewayHost) boot() {
 	g.Run("ip", "link", "set", "lo", "up")
 	g.links(true)
 	g.start()
+}
+
+// status is what the agent says of itself.
+func (g *gatewayHost) status() string {
+	client := http.Client{Timeout: time.Second, Transport: &http.Transport{
+		DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(g.dir, "s"))
+		},
+	}}
+	response, err := client.Get("http://agent/v1/status")
+	if err != nil {
+		return err.Error()
+	}
+	defer response.Body.Close()
+	text, _ := io.ReadAll(response.Body)
+	return string(text)
 }
 
 // active says whether the host has told that it is the active one of the world's group.

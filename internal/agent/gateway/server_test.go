@@ -1,6 +1,7 @@
 package gateway_test
 
 import (
+	"fmt"
 	"maps"
 	"net"
 	"slices"
@@ -199,6 +200,13 @@ func (s *server) wrong(host string) (all []string) {
 		}
 	}
 	return all
+}
+
+// acked is the revision that a host has acknowledged, and the newest one.
+func (s *server) acked(host string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return fmt.Sprintf("%d of %d", s.host(host).acked, s.host(host).revision)
 }
 
 // applied says whether a host has acknowledged all that there is, and it is done.

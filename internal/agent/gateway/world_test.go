@@ -29,7 +29,8 @@ type world struct {
 	gateways int
 	interval time.Duration
 	quiet    bool
-	prepare  func() // before the agents start; nil: nothing is
+	prepare  func()        // before the agents start; nil: nothing is
+	patience time.Duration // until all documents are done
 
 	sw, outside *testkit.Host
 	server      *server
@@ -47,7 +48,10 @@ type world struct {
 // newWorld makes everything; start runs the agents.
 func newWorld(t testing.TB, gateways int, interval time.Duration) *world {
 	t.Helper()
-	w := &world{t: t, gateways: gateways, interval: interval, tenant: uuid.NewString(), external: uuid.NewString(), router: uuid.NewString()}
+	w := &world{
+		t: t, gateways: gateways, interval: interval, patience: patience,
+		tenant: uuid.NewString(), external: uuid.NewString(), router: uuid.NewString(),
+	}
 	var hosts []*testkit.Host
 	w.sw, hosts = testkit.SwitchedUnderlay(t, gateways+2)
 	w.outside = testkit.NewHost(t, "outside")
@@ -213,7 +217,7 @@ func (w *world) build() {
 	}
 	w.hosts[0].start()
 	if w.hosts[0].up { // the first host is the active one in all tests
-		testkit.Eventually(w.t, patience, "the first host active", func() bool { return w.hosts[0].speaks(w.router) })
+		testkit.Eventually(w.t, w.patience, "the first host active", func() bool { return w.hosts[0].speaks(w.router) })
 	}
 	for _, g := range w.hosts[1:] {
 		g.start()
@@ -233,12 +237,15 @@ func (w *world) settleIn(t testing.TB) {
 	defer func() {
 		if t.Failed() {
 			t.Log("waited for: " + what)
+			for _, g := range w.hosts {
+				t.Logf("%s: %s", g.name(), g.status())
+			}
 		}
 	}()
-	testkit.Eventually(t, patience, "all done", func() bool {
+	testkit.Eventually(t, w.patience, "all done", func() bool {
 		for _, g := range w.hosts {
 			if g.up && !w.server.applied(g.name()) {
-				what = g.name() + ": " + strings.Join(w.server.wrong(g.name()), "\n")
+				what = g.name() + ", which has acknowledged " + w.server.acked(g.name()) + ": " + strings.Join(w.server.wrong(g.name()), "\n")
 				return false
 			}
 		}
