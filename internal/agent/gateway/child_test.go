@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/neutrino-net/neutrino/internal/agent"
+	"github.com/neutrino-net/neutrino/internal/agent/filter"
 	"github.com/neutrino-net/neutrino/internal/agent/gateway"
 	"github.com/neutrino-net/neutrino/internal/agent/l2"
 	"github.com/neutrino-net/neutrino/internal/agent/l3"
@@ -62,7 +63,13 @@ func runChild(text string) error {
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level}))
 	registry := prometheus.NewRegistry()
 	metrics := reconcile.NewMetrics(registry)
-	wires, err := l2.New(l2.Options{TunnelIP: c.TunnelIP, BridgeMappings: c.Mappings, Metrics: metrics, Logger: log})
+	filters, err := filter.New(filter.Options{Metrics: metrics, Registry: registry, Logger: log})
+	if err != nil {
+		return err
+	}
+	wires, err := l2.New(l2.Options{
+		TunnelIP: c.TunnelIP, BridgeMappings: c.Mappings, Metrics: metrics, Logger: log, Filters: filters.Await,
+	})
 	if err != nil {
 		return err
 	}
@@ -80,7 +87,7 @@ func runChild(text string) error {
 	gateways.Follow(routes)
 	a, err := agent.New(agent.Options{
 		Host: c.Host, DataDir: c.Dir, Roles: []model.Role{model.RoleL2, model.RoleL3}, TunnelIP: c.TunnelIP,
-		BridgeMappings: c.Mappings, Parts: []agent.Part{wires, gateways, routes}, Registry: registry,
+		BridgeMappings: c.Mappings, Parts: []agent.Part{filters, wires, gateways, routes}, Registry: registry,
 		SocketPath: filepath.Join(c.Dir, "s"), Logger: log,
 	})
 	if err != nil {

@@ -176,6 +176,10 @@ func (p *Part) settle() (refused map[uint8]error) {
 			m.opposed = time.Time{}
 		case m.opposed.IsZero():
 			m.opposed = time.Now()
+			select {
+			case p.opposition <- struct{}{}:
+			default:
+			}
 		}
 		m.speaks = m.speaks || m.Active()
 	}
@@ -289,25 +293,38 @@ func (p *Part) keepClaims() error {
 
 // watchOpposed has members that are opposed for too long make a newer claim.
 func (p *Part) watchOpposed(ctx context.Context) {
-	ticker := time.NewTicker(100 * time.Millisecond)
-	defer ticker.Stop()
 	for {
+		for ctx.Err() == nil && p.endOpposition() {
+			pause(ctx, shortest)
+		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-p.opposition:
 		}
-		p.mu.Lock()
-		over := false
-		for _, m := range p.groups {
-			if !m.opposed.IsZero() && time.Since(m.opposed) > m.patience() {
-				m.Member, over = m.Unopposed(), true
-				m.claimed++
-			}
-		}
-		if over {
-			p.settle()
-		}
-		p.mu.Unlock()
 	}
+}
+
+// shortest is the time between two looks at members that are opposed.
+const shortest = 50 * time.Millisecond
+
+// endOpposition has those members claim that have been opposed for long enough, and says whether others still are.
+func (p *Part) endOpposition() (more bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	over := false
+	for _, m := range p.groups {
+		switch {
+		case m.opposed.IsZero():
+		case time.Since(m.opposed) > m.patience():
+			m.Member, over = m.Unopposed(), true
+			m.claimed++
+		default:
+			more = true
+		}
+	}
+	if over {
+		p.settle()
+	}
+	return more
 }

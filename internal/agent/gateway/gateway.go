@@ -86,8 +86,8 @@ type Part struct {
 	daemon  *keepalived.Daemon
 	sync    *ctsync.Sync
 	routers Routers
-	// woken has routers switched, and what follows from it.
-	woken chan struct{}
+	// woken has routers switched, and what follows from it; opposition tells that a member is opposed.
+	woken, opposition chan struct{}
 
 	// device has the tunnel address, or had it last. Reconcile alone uses it.
 	device string
@@ -110,7 +110,7 @@ func New(options Options) (*Part, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Part{options: options, links: links, woken: make(chan struct{}, 1)}
+	p := &Part{options: options, links: links, woken: make(chan struct{}, 1), opposition: make(chan struct{}, 1)}
 	known, err := loadClaims(options.Dir)
 	if err != nil {
 		options.Logger.Warn("claims are made anew", "part", name, "error", err)

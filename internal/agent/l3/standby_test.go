@@ -94,6 +94,11 @@ func TestAStandbyIsMuteAndProgrammed(t *testing.T) {
 	if seen := outside.Stop(); seen != "" {
 		t.Errorf("the router was heard when it was mute again:\n%s", seen)
 	}
+	for _, l := range []*sb.RouterLeg{w.redLeg, w.gateway} {
+		if known := w.host.Run("bridge", "fdb", "show"); strings.Contains(known, l.Mac) {
+			t.Errorf("the host's bridge still leads to the mute leg with the MAC %s:\n%s", l.Mac, known)
+		}
+	}
 
 	// Whoever makes it speak by hand is noticed; and a router that leaves its group forwards as any other.
 	inside.Run("sh", "-c", "nft flush chain netdev neutrino-standby out")

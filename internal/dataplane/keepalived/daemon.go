@@ -93,6 +93,7 @@ type Daemon struct {
 	started time.Time
 	pause   time.Duration // after the next failure
 	next    time.Time     // no start before
+	idle    bool      // nothing is wanted, and it is certain that nothing runs
 	readers sync.WaitGroup
 }
 
@@ -362,8 +363,14 @@ func (d *Daemon) look() error {
 // ensure lets a keepalived run that has read the configuration of the groups, if there are any.
 func (d *Daemon) ensure(ctx context.Context, wanted map[uint8]Group) error {
 	if len(wanted) == 0 {
-		return d.stop()
+		if d.idle {
+			return nil
+		}
+		err := d.stop()
+		d.idle = err == nil
+		return err
 	}
+	d.idle = false
 	if err := os.MkdirAll(d.options.Dir, 0o700); err != nil {
 		return fmt.Errorf("making the directory of keepalived: %w", err)
 	}
