@@ -47,6 +47,8 @@ type group struct {
 	claim gatewaygroup.Claim
 	// vrrp has neither priority nor bonus yet: these are the member's.
 	vrrp keepalived.Group
+	// solo says that the host is alone in the group, and has no underlay on which an election could be: it is the active one.
+	solo bool
 }
 
 // convert works out what the documents want. Of two documents with one number, the first by key wins.
@@ -96,9 +98,12 @@ func number(text string) (uint8, bool) {
 func convertGroup(d *sb.Document, s site) (g group, others map[string]netip.Addr, err error) {
 	body := d.GetGatewayGroup()
 	n, ok := number(strings.TrimPrefix(d.Key, keyPrefix))
+	underlay := s.tunnelIP.IsValid() && !s.tunnelIP.IsLoopback()
 	switch {
 	case !ok || body.GetNumber() != uint32(n):
 		return g, nil, fmt.Errorf("the document has no body of its kind, or its number is not that of its key")
+	case !underlay && len(body.GetHosts()) == 1 && body.GetHosts()[0].GetName() == s.host:
+		return group{key: d.Key, claim: claimOf(body.GetClaim()), vrrp: keepalived.Group{ID: n}, solo: true}, nil, nil
 	case !s.tunnelIP.IsValid():
 		return g, nil, fmt.Errorf("this host has no tunnel address: the hosts of a group find each other by it")
 	case s.device == "":

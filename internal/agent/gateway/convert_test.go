@@ -72,6 +72,21 @@ func TestAGroupIsAnElectionAndWhomToTell(t *testing.T) {
 	}
 }
 
+func TestAHostThatIsAloneNeedsNoElection(t *testing.T) {
+	alone := groupBody()
+	alone.Hosts = alone.Hosts[1:2]
+	s := here()
+	if w := convert(agent.NewView(1, document("gateway-group/7", alone)), s); w.groups[7].solo {
+		t.Error("others that come find no election")
+	}
+	for _, s.tunnelIP = range []netip.Addr{{}, netip.MustParseAddr("127.0.0.1")} {
+		w := convert(agent.NewView(1, document("gateway-group/7", alone)), s)
+		if !w.groups[7].solo || w.problems["gateway-group/7"] != "" {
+			t.Errorf("without an underlay: %q", w.problems["gateway-group/7"])
+		}
+	}
+}
+
 func TestAGroupThatCannotBeHasItsReason(t *testing.T) {
 	for name, c := range map[string]struct {
 		key    string

@@ -79,10 +79,16 @@ func (p *Part) join(groups map[uint8]group) map[uint8]error {
 		m := p.groups[n]
 		if m == nil {
 			m = &membership{Member: newMember(p.options.Host, g, p.saved), speaks: true}
-			if p.looked && p.master[n] {
+			if g.solo || p.looked && p.master[n] {
 				m.Member = m.Resumed()
 			}
 			p.groups[n] = m
+		}
+		switch {
+		case g.solo:
+			m.Member = m.Elected()
+		case m.group.solo && !p.master[n]:
+			m.Member = m.Lost() // others have come, and there is an election now
 		}
 		m.group, m.Rank = g, g.rank
 		m.Member = m.Heard(g.claim)
@@ -170,7 +176,9 @@ func (p *Part) settle() (refused map[uint8]error) {
 	for _, m := range p.groups {
 		g := m.group.vrrp
 		g.Priority, g.Bonus = m.Priority(), m.Bonus()
-		groups = append(groups, g)
+		if !m.group.solo {
+			groups = append(groups, g)
+		}
 		switch {
 		case !m.Opposed():
 			m.opposed = time.Time{}

@@ -14,12 +14,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 
@@ -176,19 +176,21 @@ func (g *gatewayHost) keepalived() (pids []int) {
 	return pids
 }
 
-// killKeepalived ends both its processes with SIGKILL, the child first, which would tell that its parent is gone.
+// killKeepalived ends both its processes with SIGKILL, as if at once: the child would tell the others that its parent is gone,
+// and the parent would start another child.
 func (g *gatewayHost) killKeepalived() {
-	for _, pid := range slices.Backward(g.keepalived()) {
-		if p, err := os.FindProcess(pid); err == nil {
-			_ = p.Kill()
+	all := g.keepalived()
+	for _, signal := range []unix.Signal{unix.SIGSTOP, unix.SIGKILL} {
+		for _, pid := range all {
+			_ = unix.Kill(pid, signal)
 		}
 	}
 }
 
 func (g *gatewayHost) killAll() {
 	g.kill()
-	g.killKeepalived()
 	for len(g.keepalived()) > 0 {
+		g.killKeepalived()
 		time.Sleep(time.Millisecond) // the kernel is at it
 	}
 }
