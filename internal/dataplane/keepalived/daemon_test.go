@@ -110,11 +110,14 @@ func (m *member) changed(all []Transition) {
 
 func (m *member) active() bool { return m.Roles()[1] == Active }
 
-// kill ends the parent and the child with SIGKILL, both at once: the child would tell the others that its parent is gone.
+// kill ends the parent and the child with SIGKILL, as if at once: the child would tell the others that its parent is gone, and
+// the parent would start another child.
 func (m *member) kill() {
 	all := find(m.dir)
-	for _, p := range slices.Backward(all) {
-		_ = p.Signal(unix.SIGKILL)
+	for _, signal := range []unix.Signal{unix.SIGSTOP, unix.SIGKILL} {
+		for _, p := range all {
+			_ = p.Signal(signal)
+		}
 	}
 	for _, p := range all {
 		if !p.Ended(patience) {
