@@ -24,16 +24,18 @@ func (f form) String() string {
 	return "inet"
 }
 
-// probeForm asks the kernel for a rule that only those take that track connections in the bridge family.
-func probeForm(conn *rs.Conn) (form, error) {
+// probeForm asks the kernel for a rule that only those take that track connections in the bridge family. exposed says that
+// the tables of this kernel belong to nobody.
+func probeForm(conn *rs.Conn) (f form, exposed bool, err error) {
 	probe := rs.NewTable(conn, rs.Bridge, "neutrino-probe")
 	probe.WantChain("state", rs.Chain{Rules: []rs.Rule{rs.NewRule("state", rs.LoadState(rs.R(0)), rs.Then(rs.Accept))}})
 	if _, err := probe.Apply(); err != nil {
-		return formINet, fmt.Errorf("find out how connections are tracked: %w", err)
+		return formINet, false, fmt.Errorf("find out how connections are tracked: %w", err)
 	}
-	f := formBridge
+	f = formBridge
 	if probe.Err("state") != nil {
 		f = formINet
 	}
-	return f, probe.Delete()
+	exposed = probe.Exposed()
+	return f, exposed, probe.Delete()
 }

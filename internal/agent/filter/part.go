@@ -18,7 +18,8 @@
 //
 // Frames of devices that are not known, but have a port's name, are dropped in both directions, so that a workload whose
 // device appears before its document is cut off until its filters are in. The tables belong to the agent's process: while
-// it lives nobody else can change them, and they stay when it ends (package ruleset).
+// it lives nobody else can change them, and they stay when it ends (package ruleset). Where the kernel cannot do that,
+// gates.go has a second line behind them, which closes everything when they are flushed.
 package filter
 
 import (
@@ -93,6 +94,7 @@ type Part struct {
 	decide  sync.Once
 
 	recorder *recorder
+	gates    gates
 }
 
 // New makes the part; the kernel is not touched before the first pass. Close gives its sockets back.
@@ -194,7 +196,14 @@ func (p *Part) pass(view *agent.View) error {
 		}
 	}
 	p.take(view)
+	p.changes = 0
+	if err := p.gates.devices(p); err != nil {
+		return err
+	}
 	if err := p.apply(); err != nil {
+		return err
+	}
+	if err := p.gates.keep(p); err != nil {
 		return err
 	}
 	if err := p.switchBridges(); err != nil {
@@ -205,7 +214,7 @@ func (p *Part) pass(view *agent.View) error {
 
 // begin finds out what the kernel can do, and what a former process left there.
 func (p *Part) begin() error {
-	f, err := probeForm(p.conn)
+	f, exposed, err := probeForm(p.conn)
 	if err != nil {
 		return err
 	}
@@ -218,8 +227,15 @@ func (p *Part) begin() error {
 	if err != nil {
 		return err
 	}
+	if _, err := p.filter.Actual(setGated); err != nil {
+		return err
+	}
 	p.state = newState(p.filter, p.track, f)
 	p.state.zones = newZones(have)
+	if p.filter.Exists() {
+		exposed = p.filter.Exposed()
+	}
+	p.gates.begin(p.state, exposed)
 	p.state.logs.limit = p.options.LogLimit
 	p.state.logs.probe = func() error { return probeLogs(p.conn) }
 	p.options.Logger.Info("connections through bridges are followed", "part", name, "family", f.String())
@@ -250,7 +266,6 @@ func (p *Part) take(view *agent.View) {
 
 // apply makes the tables right.
 func (p *Part) apply() error {
-	p.changes = 0
 	tables := []*rs.Table{p.track, p.filter}
 	if p.track == p.filter {
 		tables = tables[1:]
@@ -396,6 +411,7 @@ func (p *Part) Watch(ctx context.Context, changed func()) error {
 				p.stale.Store(true)
 				changed()
 			}
+			p.gates.hear(e, changed)
 		})
 	})
 	group.Go(func() error {

@@ -149,6 +149,12 @@ func (t *Table) Drifted() bool { return t.drifted }
 
 func (t *Table) String() string { return t.family.String() + " " + t.name }
 
+// Exists says whether the kernel has the table, as far as that was read.
+func (t *Table) Exists() bool { return t.have != nil && t.have.exists }
+
+// Exposed says that others can change the table, as far as the kernel is concerned: it belongs to no process.
+func (t *Table) Exposed() bool { return t.Exists() && !t.owned }
+
 // Forget has the next Apply read the table anew.
 func (t *Table) Forget() { t.have = nil }
 
@@ -261,9 +267,9 @@ func has[K comparable, V any](m map[K]V, key K) bool {
 	return ok
 }
 
-// Delete removes the table with all that is in it.
+// Delete removes the table with all that is in it, if it is there.
 func (t *Table) Delete() error {
-	if err := t.conn.commit([]message{t.delTable()}); err != nil {
+	if err := t.conn.commit([]message{t.delTable()}); err != nil && !isRefused(err, unix.ENOENT) {
 		return fmt.Errorf("remove the nftables table %s: %w", t, err)
 	}
 	t.have, t.owned = nil, false

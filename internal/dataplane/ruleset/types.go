@@ -16,6 +16,7 @@ type Family uint8
 // The families that are used, of linux/netfilter.h.
 const (
 	INet   Family = unix.NFPROTO_INET
+	ARP    Family = unix.NFPROTO_ARP
 	Bridge Family = unix.NFPROTO_BRIDGE
 )
 
@@ -23,6 +24,8 @@ func (f Family) String() string {
 	switch f {
 	case INet:
 		return "inet"
+	case ARP:
+		return "arp"
 	case Bridge:
 		return "bridge"
 	}
@@ -42,6 +45,7 @@ const (
 	Prerouting  = unix.NF_INET_PRE_ROUTING
 	Forward     = unix.NF_INET_FORWARD
 	Postrouting = unix.NF_INET_POST_ROUTING
+	ARPOutput   = 1 // NF_ARP_OUT
 )
 
 // Chain is a list of rules.
