@@ -1966,11 +1966,13 @@ func (x *Router) GetGatewayGroup() string {
 // GatewayGroup: this host is one of those that forward for the routers of the group, one at a time, elected by VRRP over
 // the underlay. Key: gateway-group/<number>.
 type GatewayGroup struct {
-	state      protoimpl.MessageState `protogen:"open.v1"`
-	Number     uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"`                           // 1 to 200; the virtual router identifier, too
-	Hosts      []*GatewayHost         `protobuf:"bytes,2,rep,name=hosts,proto3" json:"hosts,omitempty"`                              // in the order in which they are preferred, this one among them
-	Claim      *GatewayClaim          `protobuf:"bytes,3,opt,name=claim,proto3" json:"claim,omitempty"`                              // the newest that the server knows
-	IntervalMs uint32                 `protobuf:"varint,4,opt,name=interval_ms,json=intervalMs,proto3" json:"interval_ms,omitempty"` // between two advertisements
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Number uint32                 `protobuf:"varint,1,opt,name=number,proto3" json:"number,omitempty"` // 1 to 200; the virtual router identifier, too
+	// hosts in the order in which they are preferred, this one among them. A host that leaves the group has no document of it
+	// any more, and is the last one here until it has acknowledged that: only then another one gets its place.
+	Hosts      []*GatewayHost `protobuf:"bytes,2,rep,name=hosts,proto3" json:"hosts,omitempty"`
+	Claim      *GatewayClaim  `protobuf:"bytes,3,opt,name=claim,proto3" json:"claim,omitempty"`                              // the newest that the server knows
+	IntervalMs uint32         `protobuf:"varint,4,opt,name=interval_ms,json=intervalMs,proto3" json:"interval_ms,omitempty"` // between two advertisements
 	// tracked are the physical networks of its routers: a host whose interface for one of them is down gives way.
 	Tracked       []string `protobuf:"bytes,5,rep,name=tracked,proto3" json:"tracked,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2043,9 +2045,11 @@ func (x *GatewayGroup) GetTracked() []string {
 }
 
 type GatewayHost struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // by which the others of the group reach it: its VTEP
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// address by which the others of the group reach it: its VTEP. It is empty for a host that is alone in its group and has
+	// none.
+	Address       string `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2515,7 +2519,8 @@ type Neighbour struct {
 	Ips       []string               `protobuf:"bytes,4,rep,name=ips,proto3" json:"ips,omitempty"`
 	Vtep      string                 `protobuf:"bytes,5,opt,name=vtep,proto3" json:"vtep,omitempty"`
 	// vteps, where it has any, are those of all hosts of a gateway group: the port moves between them without being announced
-	// here. What goes to everybody goes to all of them, and where the port is has to be learned.
+	// here. What goes to everybody goes to all of them, and where the port is has to be learned. vtep is empty then. The hosts
+	// of the group have this document, too, besides that of the port: with the VTEPs of the others.
 	Vteps         []string `protobuf:"bytes,6,rep,name=vteps,proto3" json:"vteps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
