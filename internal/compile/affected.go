@@ -86,6 +86,8 @@ func (a *affected) change(kind, id string) {
 		netChange(a, state.NDPProxies, id, a.ndpProxy)
 	case state.SubnetPools.Kind():
 		netChange(a, state.SubnetPools, id, a.subnetPool)
+	case state.GatewayGroups.Kind():
+		netChange(a, state.GatewayGroups, id, a.gatewayGroup)
 	}
 }
 
@@ -115,6 +117,7 @@ func samePort(a, b *model.Port) bool {
 	return a.NetworkID == b.NetworkID && a.MAC == b.MAC && a.AdminStateUp == b.AdminStateUp &&
 		a.DeviceOwner == b.DeviceOwner && a.DNSName == b.DNSName &&
 		a.Binding.Bound() == b.Binding.Bound() && a.Binding.Host == b.Binding.Host &&
+		a.Binding.GatewayGroup == b.Binding.GatewayGroup &&
 		a.Binding.SegmentID == b.Binding.SegmentID && a.BindingGeneration == b.BindingGeneration &&
 		a.PortSecurityEnabled == b.PortSecurityEnabled && sameMember(a, b)
 }
@@ -124,13 +127,17 @@ func (a *affected) portIn(r state.Reader, p *model.Port) {
 	if p == nil {
 		return
 	}
-	if p.Binding.Bound() {
-		a.add(p.Binding.Host, kindPort, p.ID)
-		a.attachment(p.Binding.Host, p.NetworkID)
-		if tunnelled(r, p.NetworkID) {
-			for host := range networkHosts(r, p.NetworkID) {
-				a.add(host, kindNeighbour, p.ID)
-			}
+	hosts := state.PortHosts(r, p)
+	for _, host := range hosts {
+		a.add(host, kindPort, p.ID)
+		a.attachment(host, p.NetworkID)
+	}
+	if id := p.Binding.Group(); id != "" {
+		a.groupHosts(id)
+	}
+	if len(hosts) > 0 && tunnelled(r, p.NetworkID) {
+		for host := range networkHosts(r, p.NetworkID) {
+			a.add(host, kindNeighbour, p.ID)
 		}
 	}
 	for b := range state.DHCPBindingsByNetwork.List(r, p.NetworkID) {
@@ -166,7 +173,7 @@ func (a *affected) attachment(host, networkID string) {
 			continue
 		}
 		for p := range state.PortsByNetwork.List(r, networkID) {
-			if p.Binding.Bound() && p.Binding.Host != host {
+			if seenFrom(p, host) {
 				a.add(host, kindNeighbour, p.ID)
 			}
 		}
@@ -176,7 +183,7 @@ func (a *affected) attachment(host, networkID string) {
 
 // seenByOthers adds the host's ports on the network as neighbours of the network's other hosts.
 func (a *affected) seenByOthers(r state.Reader, host, networkID string) {
-	for p := range state.PortsByNetworkHost.List(r, networkID+"/"+host) {
+	for p := range networkHostPorts(r, networkID, host) {
 		for other := range networkHosts(r, networkID) {
 			if other != host {
 				a.add(other, kindNeighbour, p.ID)
@@ -197,9 +204,9 @@ func (a *affected) network(old, now *model.Network) {
 	if !exists || old.MTU != now.MTU {
 		for p := range state.PortsByNetwork.List(a.after, id) {
 			a.leg(p.ID)
-			if p.Binding.Bound() {
-				a.add(p.Binding.Host, kindPort, p.ID)
-				a.add(p.Binding.Host, kindSegment, id)
+			for _, host := range state.PortHosts(a.after, p) {
+				a.add(host, kindPort, p.ID)
+				a.add(host, kindSegment, id)
 			}
 		}
 	}
@@ -225,8 +232,10 @@ func (a *affected) subnet(old, now *model.Subnet) {
 	if portsChange || hostsChange {
 		// Ports that came, went or changed in the same commit are looked at by themselves.
 		for p := range subnetPorts(a.after, s.ID) {
-			if portsChange && p.Binding.Bound() {
-				a.add(p.Binding.Host, kindPort, p.ID)
+			if portsChange {
+				for _, host := range state.PortHosts(a.after, p) {
+					a.add(host, kindPort, p.ID)
+				}
 			}
 			if !hostsChange {
 				continue
@@ -263,11 +272,14 @@ func (a *affected) agent(old, now *model.Agent) {
 			continue
 		}
 		networks := map[string]bool{}
-		for p := range state.PortsByHost.List(a.after, agent.Host) {
+		for p := range state.HostPorts(a.after, agent.Host) {
 			if !networks[p.NetworkID] {
 				networks[p.NetworkID] = true
 				a.seenByOthers(a.after, agent.Host, p.NetworkID)
 			}
+		}
+		for g := range state.GatewayGroupsByHost.List(a.after, agent.Host) {
+			a.groupHosts(g.ID)
 		}
 	}
 }

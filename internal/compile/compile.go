@@ -24,7 +24,6 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/state"
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
@@ -46,6 +45,8 @@ type Options struct {
 	DNSDomain string
 	// RouterLease is the lease on which hosts hold the ports of routers; 0: they need none. See service/l3.
 	RouterLease time.Duration
+	// GatewayInterval is how often the active host of a gateway group advertises itself; default DefaultGatewayInterval.
+	GatewayInterval time.Duration
 }
 
 // Compiler makes documents. It is safe for concurrent use.
@@ -58,6 +59,9 @@ func New(opts Options) *Compiler {
 	}
 	if opts.DNSDomain == "" {
 		opts.DNSDomain = "openstacklocal"
+	}
+	if opts.GatewayInterval == 0 {
+		opts.GatewayInterval = DefaultGatewayInterval
 	}
 	return &Compiler{opts: opts}
 }
@@ -117,6 +121,10 @@ func (c *Compiler) Document(r state.Reader, host, key string) *sb.Document {
 		if body := portForwarding(r, host, id); body != nil {
 			d.Body = &sb.Document_PortForwarding{PortForwarding: body}
 		}
+	case kindGatewayGroup:
+		if body := c.gatewayGroup(r, host, id); body != nil {
+			d.Body = &sb.Document_GatewayGroup{GatewayGroup: body}
+		}
 	}
 	if d.Body == nil || !seal(d) {
 		return nil
@@ -142,7 +150,12 @@ func seal(d *sb.Document) bool {
 func (c *Compiler) Keys(r state.Reader, host string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		seen := map[string]bool{}
-		for p := range state.PortsByHost.List(r, host) {
+		for g := range state.HostGroups(r, host) {
+			if !yield(kindGatewayGroup + "/" + g.ID) {
+				return
+			}
+		}
+		for p := range state.HostPorts(r, host) {
 			if !yield(kindPort+"/"+p.ID) || !routerKeys(r, p, seen, yield) {
 				return
 			}
@@ -195,6 +208,3 @@ func unsigned(n int) uint32 {
 
 // bindingID is the id of the DHCP binding of a network on a host.
 func bindingID(networkID, host string) string { return networkID + ":" + host }
-
-// boundTo says whether the port is bound to the host.
-func boundTo(p *model.Port, host string) bool { return p.Binding.Bound() && p.Binding.Host == host }

@@ -15,7 +15,7 @@ func (c *Compiler) dhcpNetwork(r state.Reader, host, networkID string) *sb.DhcpN
 		return nil
 	}
 	p, ok := state.Ports.Get(r, b.PortID)
-	if !ok || p.NetworkID != networkID || !boundTo(p, host) {
+	if !ok || p.NetworkID != networkID || !state.HasPort(r, p, host) {
 		return nil
 	}
 	n, ok := state.Networks.Get(r, networkID)

@@ -45,7 +45,7 @@ func logsPortOf(r state.Reader, host string, l *model.Log, own bool) bool {
 	switch {
 	case l.TargetID != "":
 		p, ok := state.Ports.Get(r, l.TargetID)
-		return ok && boundTo(p, host) && p.Filtered() && (l.ResourceID == "" || slices.Contains(p.SecurityGroupIDs, l.ResourceID))
+		return ok && state.HasPort(r, p, host) && p.Filtered() && (l.ResourceID == "" || slices.Contains(p.SecurityGroupIDs, l.ResourceID))
 	case l.ResourceID != "":
 		for p := range state.PortsBySecurityGroupHost.List(r, l.ResourceID+"/"+host) {
 			if !own || p.ProjectID == l.ProjectID {

@@ -3,6 +3,7 @@ package compile
 import (
 	"iter"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/neutrino-net/neutrino/internal/model"
@@ -10,10 +11,10 @@ import (
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
 
-// port: the port is bound to the host and is to be wired there when its device appears.
+// port: the port is bound to the host, or to a gateway group of its, and is to be wired there when its device appears.
 func port(r state.Reader, host, id string) *sb.Port {
 	p, ok := state.Ports.Get(r, id)
-	if !ok || !boundTo(p, host) {
+	if !ok || !state.HasPort(r, p, host) {
 		return nil
 	}
 	n, ok := state.Networks.Get(r, p.NetworkID)
@@ -76,7 +77,7 @@ func segment(r state.Reader, host, networkID string) *sb.Segment {
 }
 
 // hostSegment returns the segment through which the host reaches the network: the one that its ports' bindings name,
-// else the network's first. There is none where the host has no bound port on the network.
+// else the network's first. There is none where the host has no port on the network.
 func hostSegment(r state.Reader, networkID, host string) (model.Segment, bool) {
 	n, ok := state.Networks.Get(r, networkID)
 	if !ok {
@@ -84,7 +85,7 @@ func hostSegment(r state.Reader, networkID, host string) (model.Segment, bool) {
 	}
 	present := false
 	// Bindings of one host name the same segment, so this loop ends at the first port in all but odd states.
-	for p := range state.PortsByNetworkHost.List(r, networkID+"/"+host) {
+	for p := range networkHostPorts(r, networkID, host) {
 		present = true
 		if s, named := namedSegment(n, p.Binding.SegmentID); named {
 			return s, true
@@ -106,27 +107,36 @@ func namedSegment(n *model.Network, id string) (model.Segment, bool) {
 	return model.Segment{}, false
 }
 
-// neighbour: the port is bound to another host, and this host reaches it through a tunnel.
+// neighbour: other hosts have the port, and this host reaches them through a tunnel. A host of a gateway group is told of
+// the group's ports, too: they may be active on the others.
 func neighbour(r state.Reader, host, id string) *sb.Neighbour {
 	p, ok := state.Ports.Get(r, id)
-	if !ok || !p.Binding.Bound() || p.Binding.Host == host {
+	if !ok || !p.Binding.Bound() {
 		return nil
 	}
 	here, ok := hostSegment(r, p.NetworkID, host)
 	if !ok || !here.NetworkType.Tunnel() {
 		return nil
 	}
-	// Where a network has several segments, frames pass from one to another outside of our hosts: a host that is on
-	// another segment is no peer of our tunnels.
-	there, ok := hostSegment(r, p.NetworkID, p.Binding.Host)
-	if !ok || there != here {
-		return nil
+	doc := &sb.Neighbour{PortId: p.ID, NetworkId: p.NetworkID, Mac: p.MAC}
+	for _, other := range state.PortHosts(r, p) {
+		if other == host {
+			continue
+		}
+		// Where a network has several segments, frames pass from one to another outside of our hosts: a host that is on
+		// another segment is no peer of our tunnels.
+		there, ok := hostSegment(r, p.NetworkID, other)
+		if vtep := tunnelIP(r, other); ok && there == here && vtep.IsValid() {
+			doc.Vteps = append(doc.Vteps, vtep.String())
+		}
 	}
-	vtep := tunnelIP(r, p.Binding.Host)
-	if !vtep.IsValid() {
+	switch {
+	case len(doc.Vteps) == 0:
 		return nil
+	case p.Binding.Group() == "":
+		doc.Vtep, doc.Vteps = doc.Vteps[0], nil
 	}
-	doc := &sb.Neighbour{PortId: p.ID, NetworkId: p.NetworkID, Mac: p.MAC, Vtep: vtep.String()}
+	slices.Sort(doc.Vteps)
 	for _, f := range p.FixedIPs {
 		doc.Ips = append(doc.Ips, f.IP.String())
 	}
@@ -150,16 +160,64 @@ func neighbourKeys(r state.Reader, host, networkID string, yield func(string) bo
 		return true
 	}
 	for p := range state.PortsByNetwork.List(r, networkID) {
-		if p.Binding.Bound() && p.Binding.Host != host && !yield(kindNeighbour+"/"+p.ID) {
+		if seenFrom(p, host) && !yield(kindNeighbour+"/"+p.ID) {
 			return false
 		}
 	}
 	return true
 }
 
-// networkHosts iterates over the hosts that have bound ports on the network, each once, in order.
+// seenFrom says whether the port may be a neighbour of the host's: whether another host has it.
+func seenFrom(p *model.Port, host string) bool {
+	return p.Binding.Bound() && (p.Binding.Group() != "" || p.Binding.Host != host)
+}
+
+// networkHosts iterates over the hosts that have ports on the network, each once.
 func networkHosts(r state.Reader, networkID string) iter.Seq[string] {
-	return lastParts(r, state.PortsByNetworkHost, networkID+"/")
+	return func(yield func(string) bool) {
+		seen := map[string]bool{}
+		for host := range lastParts(r, state.PortsByNetworkHost, networkID+"/") {
+			seen[host] = true
+			if !yield(host) {
+				return
+			}
+		}
+		for id := range lastParts(r, state.PortsByNetworkGatewayGroup, networkID+"/") {
+			g, ok := state.GatewayGroups.Get(r, id)
+			if !ok {
+				continue
+			}
+			for _, host := range g.Hosts {
+				if !seen[host] {
+					seen[host] = true
+					if !yield(host) {
+						return
+					}
+				}
+			}
+		}
+	}
+}
+
+// networkHostPorts iterates over the ports that the host has on the network, each once.
+func networkHostPorts(r state.Reader, networkID, host string) iter.Seq[*model.Port] {
+	return func(yield func(*model.Port) bool) {
+		for p := range state.PortsByNetworkHost.List(r, networkID+"/"+host) {
+			if !yield(p) {
+				return
+			}
+		}
+		for id := range lastParts(r, state.PortsByNetworkGatewayGroup, networkID+"/") {
+			if g, ok := state.GatewayGroups.Get(r, id); !ok || !slices.Contains(g.Hosts, host) {
+				continue
+			}
+			for p := range state.PortsByNetworkGatewayGroup.List(r, networkID+"/"+id) {
+				if !yield(p) {
+					return
+				}
+			}
+		}
+	}
 }
 
 // lastParts iterates over what follows the prefix in the keys of an index, each once, in order. It costs one lookup a

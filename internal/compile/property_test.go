@@ -208,9 +208,10 @@ func randomNetwork(t *rapid.T, id string) *model.Network {
 	types := rapid.SampledFrom([]model.NetworkType{model.TypeVXLAN, model.TypeVXLAN, model.TypeVLAN})
 	for i := range rapid.IntRange(0, 2).Draw(t, "segments") {
 		n.Segments = append(n.Segments, model.Segment{
-			ID:             fmt.Sprintf("%s-seg-%d", id, i),
-			NetworkType:    types.Draw(t, "type"),
-			SegmentationID: rapid.IntRange(1, 3).Draw(t, "vni"),
+			ID:              fmt.Sprintf("%s-seg-%d", id, i),
+			NetworkType:     types.Draw(t, "type"),
+			SegmentationID:  rapid.IntRange(1, 3).Draw(t, "vni"),
+			PhysicalNetwork: rapid.SampledFrom([]string{"", "physnet1"}).Draw(t, "physical network"),
 		})
 	}
 	return n
@@ -247,6 +248,9 @@ func randomPort(t *rapid.T, id string) *model.Port {
 		model.VIFBridge, model.VIFBridge, model.VIFBridge, model.VIFUnbound, model.VIFBindingFailed,
 	}).Draw(t, "vif")
 	p.Binding.Host = rapid.SampledFrom(hosts).Draw(t, "host")
+	if rapid.IntRange(0, 2).Draw(t, "in a group") == 0 {
+		p.Binding.GatewayGroup = rapid.SampledFrom(gatewayGroups).Draw(t, "gateway group")
+	}
 	segments := []string{"", p.NetworkID + "-seg-0", p.NetworkID + "-seg-1"}
 	p.Binding.SegmentID = rapid.SampledFrom(segments).Draw(t, "segment")
 	for range rapid.IntRange(0, 2).Draw(t, "addresses") {

@@ -11,8 +11,8 @@ import (
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
 
-// The kinds of documents of routers. A host serves a router as far as the router's ports are bound to it: they are the
-// legs in its document. Addresses are translated where the port of the gateway is.
+// The kinds of documents of routers. A host serves a router as far as the router's ports are bound to it, or to a gateway
+// group of its: they are the legs in its document. Addresses are translated where the port of the gateway is.
 const (
 	kindRouter         = "router"
 	kindFloatingIP     = "floating-ip"
@@ -35,16 +35,16 @@ func routerPort(owner string) bool {
 	return model.RouterInterfaceOwner(owner) || owner == model.DeviceOwnerRouterGateway
 }
 
-// gatewayHost is the host that has the gateway of the router; empty: none.
-func gatewayHost(r state.Reader, routerID string) string {
+// gatewayHosts are the hosts that have the gateway of the router.
+func gatewayHosts(r state.Reader, routerID string) []string {
 	router, ok := state.Routers.Get(r, routerID)
 	if !ok || router.Gateway == nil {
-		return ""
+		return nil
 	}
-	if p, ok := state.Ports.Get(r, router.Gateway.PortID); ok && p.Binding.Bound() {
-		return p.Binding.Host
+	if p, ok := state.Ports.Get(r, router.Gateway.PortID); ok {
+		return state.PortHosts(r, p)
 	}
-	return ""
+	return nil
 }
 
 // router: ports of the router are bound to the host, which forwards between them.
@@ -55,9 +55,10 @@ func router(r state.Reader, host, id string) *sb.Router {
 	}
 	doc := &sb.Router{RouterId: router.ID, AdminStateUp: router.AdminStateUp}
 	for p := range legs(r, router) {
-		if !boundTo(p, host) {
+		if !state.HasPort(r, p, host) {
 			continue
 		}
+		doc.GatewayGroup = cmp.Or(doc.GatewayGroup, p.Binding.Group())
 		gateway := router.Gateway != nil && router.Gateway.PortID == p.ID
 		doc.Legs = append(doc.Legs, leg(r, p, gateway))
 		if gateway {
@@ -138,7 +139,7 @@ func defaultGateways(r state.Reader, p *model.Port) (hops []string) {
 // floatingIP: the host has the gateway of the router that translates the address.
 func floatingIP(r state.Reader, host, id string) *sb.FloatingIp {
 	f, ok := state.FloatingIPs.Get(r, id)
-	if !ok || gatewayHost(r, f.RouterID) != host {
+	if !ok || !slices.Contains(gatewayHosts(r, f.RouterID), host) {
 		return nil
 	}
 	doc := &sb.FloatingIp{FloatingIpId: f.ID, RouterId: f.RouterID, Address: f.Address.String()}
@@ -158,7 +159,7 @@ func portForwarding(r state.Reader, host, id string) *sb.PortForwarding {
 		return nil
 	}
 	f, ok := state.FloatingIPs.Get(r, fw.FloatingIPID)
-	if !ok || gatewayHost(r, f.RouterID) != host {
+	if !ok || !slices.Contains(gatewayHosts(r, f.RouterID), host) {
 		return nil
 	}
 	return &sb.PortForwarding{
@@ -174,7 +175,7 @@ func portForwarding(r state.Reader, host, id string) *sb.PortForwarding {
 	}
 }
 
-// routerKeys yields the keys of the routers that the port, bound to the host, is a leg of, as far as they are not seen
+// routerKeys yields the keys of the routers that the port, which the host has, is a leg of, as far as they are not seen
 // yet; with that of its gateway, those of the addresses it translates. It returns false when yield does.
 func routerKeys(r state.Reader, p *model.Port, seen map[string]bool, yield func(string) bool) bool {
 	for router := range state.RoutersByLeg.List(r, p.ID) {

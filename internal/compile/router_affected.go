@@ -21,21 +21,19 @@ func (a *affected) router(id string) {
 			continue
 		}
 		for p := range legs(r, router) {
-			if p.Binding.Bound() {
-				a.add(p.Binding.Host, kindRouter, id)
+			for _, host := range state.PortHosts(r, p) {
+				a.add(host, kindRouter, id)
 			}
 		}
 	}
-	old, now := gatewayHost(a.before, id), gatewayHost(a.after, id)
-	if old == now {
+	old, now := gatewayHosts(a.before, id), gatewayHosts(a.after, id)
+	if sameHosts(old, now) {
 		return
 	}
 	for _, r := range []state.Reader{a.before, a.after} {
 		for key := range translationKeys(r, id) {
-			for _, host := range []string{old, now} {
-				if host != "" {
-					a.keys[HostKey{host, key}] = struct{}{}
-				}
+			for _, host := range slices.Concat(old, now) {
+				a.keys[HostKey{host, key}] = struct{}{}
 			}
 		}
 	}
@@ -99,13 +97,11 @@ func (a *affected) floatingIPIn(r state.Reader, f *model.FloatingIP) {
 	if f == nil {
 		return
 	}
-	host := gatewayHost(r, f.RouterID)
-	if host == "" {
-		return
-	}
-	a.add(host, kindFloatingIP, f.ID)
-	for fw := range state.PortForwardingsByFloatingIP.List(r, f.ID) {
-		a.add(host, kindPortForwarding, fw.ID)
+	for _, host := range gatewayHosts(r, f.RouterID) {
+		a.add(host, kindFloatingIP, f.ID)
+		for fw := range state.PortForwardingsByFloatingIP.List(r, f.ID) {
+			a.add(host, kindPortForwarding, fw.ID)
+		}
 	}
 }
 
@@ -128,7 +124,7 @@ func (a *affected) portForwardingIn(r state.Reader, fw *model.PortForwarding) {
 	if !ok {
 		return
 	}
-	if host := gatewayHost(r, f.RouterID); host != "" {
+	for _, host := range gatewayHosts(r, f.RouterID) {
 		a.add(host, kindFloatingIP, f.ID)
 		a.add(host, kindPortForwarding, fw.ID)
 	}

@@ -13,7 +13,9 @@ import (
 var (
 	routers      = []string{"router-1", "router-2"}
 	floatings    = []string{"floating-1", "floating-2", "floating-3"}
-	routingKinds = []string{"router", "router", "floating", "floating", "forwarding", "helper", "proxy", "pool"}
+	routingKinds = []string{"router", "router", "floating", "floating", "forwarding", "helper", "proxy", "pool", "gateway", "gateway"}
+	// gatewayGroups are those that ports may be bound to.
+	gatewayGroups = []string{"1", "12"}
 )
 
 // randomRouting makes, changes or deletes an object of the kind. As elsewhere, odd states are wanted: a port that is the
@@ -50,6 +52,13 @@ func randomRouting(t *rapid.T, tx *state.Tx, kind string, drop bool) {
 			Meta: model.Meta{ID: "proxy"}, RouterID: rapid.SampledFrom(routers).Draw(t, "router"),
 			Address: netip.MustParseAddr(rapid.SampledFrom([]string{"2001:db8::5", "2001:db8::6"}).Draw(t, "address")),
 		}, drop)
+	case "gateway":
+		g := &model.GatewayGroup{Meta: model.Meta{ID: rapid.SampledFrom(gatewayGroups).Draw(t, "id")}}
+		g.Hosts = rapid.SliceOfNDistinct(rapid.SampledFrom(hosts), 0, 3, rapid.ID).Draw(t, "hosts")
+		g.Leaving = rapid.SliceOfNDistinct(rapid.SampledFrom(hosts), 0, 1, rapid.ID).Draw(t, "leaving")
+		g.Claim = model.GatewayClaim{Epoch: rapid.Uint64Range(0, 2).Draw(t, "epoch"), Host: rapid.SampledFrom(hosts).Draw(t, "owner")}
+		g.Reason = rapid.SampledFrom([]string{"", "alone"}).Draw(t, "reason")
+		putOrDrop(tx, state.GatewayGroups, g, drop)
 	case "pool":
 		putOrDrop(tx, state.SubnetPools, &model.SubnetPool{
 			Meta: model.Meta{ID: "pool"}, AddressScope: rapid.SampledFrom([]string{"", "scope-1", "scope-2"}).Draw(t, "scope"),

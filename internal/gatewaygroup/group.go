@@ -60,6 +60,23 @@ func Of(routerID string, o Options) uint8 {
 	return uint8(1 + score(routerID, "")%uint64(o.Groups))
 }
 
+// Preferred are the numbers of all groups in the order in which the router would have them: that of Of, and then those to
+// fall back on where the hosts of a group cannot serve the router.
+func Preferred(routerID string, o Options) []uint8 {
+	o = o.normal()
+	first := Of(routerID, o)
+	rank := make(map[uint8]uint64, o.Groups)
+	numbers := make([]uint8, 0, o.Groups)
+	for i := range o.Groups {
+		n := uint8(i + 1)
+		numbers = append(numbers, n)
+		rank[n] = score(routerID, strconv.Itoa(int(n)))>>1 + 1
+	}
+	rank[first] = 0
+	slices.SortFunc(numbers, func(a, b uint8) int { return cmp.Compare(rank[a], rank[b]) })
+	return numbers
+}
+
 // Form spreads the groups over the hosts: each group takes the hosts with the highest scores for it (rendezvous hashing),
 // leaving out those that have their share of first or of all places. The order and repetitions of hosts do not matter.
 //

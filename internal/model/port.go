@@ -19,8 +19,10 @@ const networkOwned = "network:"
 func (p *Port) Trusted() bool { return strings.HasPrefix(p.DeviceOwner, networkOwned) }
 
 // Filtered says whether what the port sends and gets is filtered: by port security and its security groups. Trusted ports
-// are not.
-func (p *Port) Filtered() bool { return p.PortSecurityEnabled && !p.Trusted() }
+// are not, nor what is bound to a gateway group: these are routers.
+func (p *Port) Filtered() bool {
+	return p.PortSecurityEnabled && !p.Trusted() && p.Binding.GatewayGroup == ""
+}
 
 // AddressPair is an address (and MAC) that a port may use besides its own.
 type AddressPair struct {
@@ -67,6 +69,17 @@ type Binding struct {
 	Profile  map[string]any `json:"profile,omitempty"`
 	// SegmentID is the segment of the network through which the host reaches it.
 	SegmentID string `json:"segment_id,omitempty"`
+	// GatewayGroup, which comes before Host, is the group of hosts that all have the device: a highly available router is
+	// to appear there.
+	GatewayGroup string `json:"gateway_group,omitempty"`
+}
+
+// Group is the gateway group that the port is bound to; empty: it is bound to a host, or not at all.
+func (b Binding) Group() string {
+	if !b.Bound() {
+		return ""
+	}
+	return b.GatewayGroup
 }
 
 // Bound says whether the port is tied to a host that can wire it.

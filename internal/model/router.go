@@ -33,9 +33,11 @@ type Router struct {
 	// operator has chosen them, or has chosen that there be none: the scheduler leaves it at that as long as they live.
 	Hosts       []string `json:"hosts,omitempty"`
 	ManualHosts bool     `json:"manual_hosts,omitempty"`
-	// Leaving is the host that has served the router and has not yet said that it no longer does: until then no other
+	// GatewayGroup is the group of hosts that serves a highly available router, in the place of Hosts.
+	GatewayGroup string `json:"gateway_group,omitempty"`
+	// Leaving are the hosts that have served the router and have not yet said that they no longer do: until then no other
 	// may.
-	Leaving string `json:"leaving,omitempty"`
+	Leaving []string `json:"leaving_hosts,omitempty"`
 	// PlacementReason says what keeps the router from being served as it is wanted, HostReason what its host has
 	// reported. Both are shown as its status_reason.
 	PlacementReason       string   `json:"placement_reason,omitempty"`
@@ -70,6 +72,7 @@ func (r *Router) Clone() *Router {
 	c.InterfaceIDs = slices.Clone(r.InterfaceIDs)
 	c.Routes = slices.Clone(r.Routes)
 	c.Hosts = slices.Clone(r.Hosts)
+	c.Leaving = slices.Clone(r.Leaving)
 	c.AvailabilityZoneHints = slices.Clone(r.AvailabilityZoneHints)
 	c.AvailabilityZones = slices.Clone(r.AvailabilityZones)
 	c.ConntrackHelpers = slices.Clone(r.ConntrackHelpers)
@@ -97,12 +100,17 @@ func (r *Router) InterfaceOwner() string {
 	return DeviceOwnerRouterInterface
 }
 
-// ServingHost is the host to which the router's ports are to be bound; empty: none at present.
-func (r *Router) ServingHost() string {
-	if r.Leaving != "" || len(r.Hosts) == 0 {
-		return ""
+// Serving is where the router's ports are to be bound: to a gateway group or to a host; empty: nowhere at present.
+func (r *Router) Serving() (host, group string) {
+	switch {
+	case len(r.Leaving) > 0:
+		return "", ""
+	case r.GatewayGroup != "":
+		return "", r.GatewayGroup
+	case len(r.Hosts) > 0:
+		return r.Hosts[0], ""
 	}
-	return r.Hosts[0]
+	return "", ""
 }
 
 // LegIDs are the ids of the ports by which the router is attached to networks: its interfaces, and that of its gateway.

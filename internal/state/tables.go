@@ -55,16 +55,16 @@ var (
 		}
 		return keys
 	})
-	// PortsByHost finds the ports bound to a host (not those whose binding failed).
+	// PortsByHost finds the ports bound to a host alone (not those whose binding failed); HostPorts finds all that it has.
 	PortsByHost = newIndex(Ports, func(p *model.Port) []string {
-		if !p.Binding.Bound() {
+		if !p.Binding.Bound() || p.Binding.GatewayGroup != "" {
 			return nil
 		}
 		return []string{p.Binding.Host}
 	})
 	// PortsByNetworkHost finds the ports of a network that are bound to a host: "<network id>/<host>".
 	PortsByNetworkHost = newIndex(Ports, func(p *model.Port) []string {
-		if !p.Binding.Bound() {
+		if !p.Binding.Bound() || p.Binding.GatewayGroup != "" {
 			return nil
 		}
 		return []string{p.NetworkID + "/" + p.Binding.Host}

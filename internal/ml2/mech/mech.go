@@ -28,13 +28,20 @@ var wired = []model.NetworkType{model.TypeLocal, model.TypeFlat, model.TypeVXLAN
 
 // Bind returns the binding of the port on the host that p.Binding asks for: bridge and the segment, or binding_failed
 // and the reason why, or unbound where it asks for no host. A nil live takes every agent to be alive.
+//
+// A port may ask for a gateway group instead, and is bound if any host of the group can wire it.
 func Bind(r state.Reader, p *model.Port, live Liveness) (b model.Binding, reason string) {
 	b = p.Binding
 	b.SegmentID, b.VIFType = "", model.VIFUnbound
-	if b.Host == "" {
+	var segment string
+	switch {
+	case b.GatewayGroup != "":
+		segment, reason = anyOf(r, p, live)
+	case b.Host == "":
 		return b, ""
+	default:
+		segment, reason = bridge(r, p, b.Host, live)
 	}
-	segment, reason := bridge(r, p, live)
 	if reason != "" {
 		b.VIFType = model.VIFBindingFailed
 		return b, reason
@@ -43,9 +50,25 @@ func Bind(r state.Reader, p *model.Port, live Liveness) (b model.Binding, reason
 	return b, ""
 }
 
+// anyOf returns the segment of the first host of the port's gateway group that can wire it.
+func anyOf(r state.Reader, p *model.Port, live Liveness) (segment, reason string) {
+	g, ok := state.GatewayGroups.Get(r, p.Binding.GatewayGroup)
+	if !ok || len(g.Hosts) == 0 {
+		return "", fmt.Sprintf("gateway group %s has no hosts", p.Binding.GatewayGroup)
+	}
+	var reasons []string
+	for _, host := range g.Hosts {
+		segment, why := bridge(r, p, host, live)
+		if why == "" {
+			return segment, ""
+		}
+		reasons = append(reasons, why)
+	}
+	return "", strings.Join(reasons, "; ")
+}
+
 // bridge returns the id of the segment through which the Linux bridge of the host can reach the port's network.
-func bridge(r state.Reader, p *model.Port, live Liveness) (segment, reason string) {
-	host := p.Binding.Host
+func bridge(r state.Reader, p *model.Port, host string, live Liveness) (segment, reason string) {
 	if v := p.Binding.VNICType; v != "" && v != "normal" {
 		return "", fmt.Sprintf("vnic_type %s is not supported", v)
 	}

@@ -16,6 +16,11 @@ import (
 // place makes the Hosts of the router what they should be. Those that an operator has chosen stay while they live; a
 // host that the scheduler has chosen is given up also for one that reaches networks which it does not.
 func (p *Pass) place(r *model.Router, legs []*model.Port) error {
+	if r.HA {
+		r.Hosts, r.ManualHosts = nil, false
+		return p.join(r, legs)
+	}
+	r.GatewayGroup = ""
 	had := len(r.Hosts)
 	r.Hosts = slices.DeleteFunc(r.Hosts, func(host string) bool { return !hasAgent(p.tx, host) || p.gone(host) })
 	if had > 0 && len(r.Hosts) == 0 {
@@ -72,6 +77,11 @@ func (p *Pass) choose(r *model.Router, legs []*model.Port) (host, why string) {
 			}
 			if p.s.connected(a.Host) {
 				p.load[a.Host] = state.RoutersByHost.Count(p.tx, a.Host)
+			}
+		}
+		for g := range state.GatewayGroups.All(p.tx) {
+			if _, usable := p.load[active(g)]; usable {
+				p.load[active(g)] += state.RoutersByGatewayGroup.Count(p.tx, g.ID)
 			}
 		}
 	}

@@ -5,14 +5,18 @@
 // host is sent follows from where the router's ports are bound (package compile), so the bindings are what counts: a
 // port of a router is bound to the serving host or to none.
 //
+// A highly available router is served by a gateway group instead: its ports are bound to the group, and all hosts of the
+// group have them. Which of these is active they decide themselves (packages gatewaygroup and dataplane/keepalived) and
+// report; the state then has one object changed, the group.
+//
 // Ensure makes it so, whatever was there before; it changes nothing when all is right. Package scheduler calls it for
-// every router that a change may concern.
+// every router, and EnsureGroup for every gateway group, that a change may concern.
 //
-// Read in this order: Ensure here; choose.go, which host it is; move.go, how a router leaves a host; report.go, what
-// hosts report.
+// Read in this order: Ensure here; choose.go, which host it is; join.go, which gateway group it is; group.go, which hosts
+// are in a group; move.go, how a router leaves a host; claim.go, which host of a group is active; report.go, what hosts
+// report; statuses.go, what those have reported that are not active.
 //
-// Highly available and distributed routers are served like others, by one host, and say so in their status_reason.
-// Their further hosts have a place in Hosts already.
+// Distributed routers are served like others, by one host or group, and say so in their status_reason.
 package l3
 
 import (
@@ -23,6 +27,7 @@ import (
 	"time"
 
 	"github.com/neutrino-net/neutrino/internal/auth"
+	"github.com/neutrino-net/neutrino/internal/gatewaygroup"
 	"github.com/neutrino-net/neutrino/internal/ml2/mech"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/schema"
@@ -46,6 +51,8 @@ type Options struct {
 	// MoveAfter is how long a host must not have been heard of before its routers move to others; 0: they never do by
 	// themselves. See move.go for what keeps two hosts from serving one router.
 	MoveAfter time.Duration
+	// Groups say how gateway groups are formed.
+	Groups gatewaygroup.Options
 	// Started is since when hosts could have been heard of: the start of the server.
 	Started time.Time
 }
@@ -56,8 +63,9 @@ type Service struct{ opts Options }
 // New returns a service.
 func New(opts Options) *Service { return &Service{opts: opts} }
 
-// Released says whether a host has applied a state in which it had no part in the router.
-type Released func(routerID, host string) bool
+// Released says whether a host has applied a state in which the router, or the gateway group, has left those hosts that it
+// is leaving; and if the host is in a group, a state in which the group had the hosts that it has.
+type Released func(id, host string) bool
 
 // Pass looks after several routers in one transaction: it counts what the hosts have to do only once.
 type Pass struct {
@@ -66,6 +74,11 @@ type Pass struct {
 	released Released
 	// load has the number of routers of each usable host; nil until needed.
 	load map[string]int
+	// gateways are the hosts that gateway groups are formed of, reach what was asked of them, and formed the groups over
+	// sets of them; see group.go.
+	gateways []string
+	reach    map[[2]string]bool
+	formed   map[string][]gatewaygroup.Group
 }
 
 // Pass begins a pass. A nil released says that no host ever says so.
@@ -89,13 +102,10 @@ func (p *Pass) Ensure(routerID string) error {
 	if err := p.place(now, legs); err != nil {
 		problems = append(problems, err)
 	}
-	target := ""
-	if len(now.Hosts) > 0 {
-		target = now.Hosts[0]
-	}
+	target := destination(now)
 	if err := p.leave(now, legs, target); err != nil {
 		problems = append(problems, err)
-		target = ""
+		target = place{}
 	}
 	reason := placement(now, legs, errors.Join(problems...))
 	if err := p.bind(now, legs, target); err != nil {
@@ -111,22 +121,51 @@ func (p *Pass) Ensure(routerID string) error {
 
 // same compares what a pass changes of a router.
 func same(a, b *model.Router) bool {
-	return slices.Equal(a.Hosts, b.Hosts) && a.ManualHosts == b.ManualHosts && a.Leaving == b.Leaving &&
+	return slices.Equal(a.Hosts, b.Hosts) && a.ManualHosts == b.ManualHosts && slices.Equal(a.Leaving, b.Leaving) &&
+		a.GatewayGroup == b.GatewayGroup &&
 		a.PlacementReason == b.PlacementReason && a.HostReason == b.HostReason
 }
 
-// bind binds the ports of the router to the host; none, where it is empty. What the host before has reported is
-// forgotten.
-func (p *Pass) bind(r *model.Router, legs []*model.Port, host string) error {
+// place is where a router is served: on a host, or by a gateway group. The zero value is nowhere.
+type place struct{ host, group string }
+
+func (p place) String() string {
+	if p.group != "" {
+		return "gateway group " + p.group
+	}
+	return "host " + p.host
+}
+
+// destination is where the router is to be served once it has left where it was.
+func destination(r *model.Router) place {
+	switch {
+	case r.GatewayGroup != "":
+		return place{group: r.GatewayGroup}
+	case len(r.Hosts) > 0:
+		return place{host: r.Hosts[0]}
+	}
+	return place{}
+}
+
+// placeOf is where the port is bound, or was to be bound where that has failed.
+func placeOf(p *model.Port) place {
+	if p.Binding.GatewayGroup != "" {
+		return place{group: p.Binding.GatewayGroup}
+	}
+	return place{host: p.Binding.Host}
+}
+
+// bind binds the ports of the router to the place. What hosts have reported before is forgotten.
+func (p *Pass) bind(r *model.Router, legs []*model.Port, to place) error {
 	var problems []error
 	for _, old := range legs {
-		if old.Binding.Host == host {
+		if placeOf(old) == to && !p.bindable(old) {
 			continue
 		}
 		leg := old.Clone()
-		leg.Binding.Host = host
+		leg.Binding.Host, leg.Binding.GatewayGroup = to.host, to.group
 		if err := p.s.opts.Ports.Update(p.tx, auth.System, old, leg, schema.Given{"binding:host_id": true}); err != nil {
-			problems = append(problems, fmt.Errorf("binding its port %s to host %s: %w", old.ID, host, err))
+			problems = append(problems, fmt.Errorf("binding its port %s to %s: %w", old.ID, to, err))
 			continue
 		}
 		r.HostReason = ""
@@ -135,6 +174,16 @@ func (p *Pass) bind(r *model.Router, legs []*model.Port, host string) error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// bindable says whether the port, whose binding to a gateway group has failed, can be bound there now. Those whose binding
+// to a host has failed are bound again when that host connects.
+func (p *Pass) bindable(leg *model.Port) bool {
+	if leg.Binding.GatewayGroup == "" || leg.Binding.Bound() {
+		return false
+	}
+	_, why := mech.Bind(p.tx, leg, p.s.opts.Liveness)
+	return why == ""
 }
 
 // forget puts down the floating IPs of a router whose gateway has moved, until its host reports them.
@@ -156,12 +205,12 @@ func placement(r *model.Router, legs []*model.Port, problem error) string {
 		return problem.Error()
 	case len(legs) == 0:
 		return ""
+	case r.GatewayGroup != "" && r.Distributed:
+		return "it is served by the hosts of its gateway group for all, and is not distributed"
+	case r.GatewayGroup != "":
+		return "" // what its group has to say is the group's Reason
 	case len(r.Hosts) == 0:
 		return "an operator has taken it from its host and has not given it another"
-	case r.HA && r.Distributed:
-		return fmt.Sprintf("it is served by host %s alone: neither distributed nor with a standby", r.Hosts[0])
-	case r.HA:
-		return fmt.Sprintf("it is served by host %s alone, without a standby", r.Hosts[0])
 	case r.Distributed:
 		return fmt.Sprintf("it is served by host %s for all, and is not distributed", r.Hosts[0])
 	}

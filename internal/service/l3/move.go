@@ -2,9 +2,12 @@ package l3
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/neutrino-net/neutrino/internal/model"
+	"github.com/neutrino-net/neutrino/internal/state"
 )
 
 // Two hosts must never both serve a router: both would answer for its addresses. So a router that moves has no host at
@@ -72,29 +75,51 @@ func (p *Pass) gone(host string) bool {
 	return down && p.tx.Now().Sub(since) >= after
 }
 
-// leave has the ports of the router leave all hosts but target. It returns ErrLeaving as long as one of them may still
-// serve the router.
-func (p *Pass) leave(r *model.Router, legs []*model.Port, target string) error {
+// leave has the ports of the router leave all places but target. It returns ErrLeaving as long as a host may still serve
+// the router that is not to. A host which is in the router's next gateway group has to let go of it, too: until it has, it
+// forwards whoever is active in that group.
+func (p *Pass) leave(r *model.Router, legs []*model.Port, target place) error {
+	leaving := slices.DeleteFunc(slices.Clone(r.Leaving), func(host string) bool { return p.letGo(r.ID, host, r.ManualHosts) })
 	for _, leg := range legs {
-		if leg.Binding.Bound() && leg.Binding.Host != target {
-			r.Leaving = leg.Binding.Host
+		if placeOf(leg) != target {
+			// What such a host has applied was a state in which it had the port.
+			leaving = append(leaving, slices.DeleteFunc(p.holders(leg), func(host string) bool {
+				return p.givenUp(host, r.ManualHosts)
+			})...)
 		}
 	}
-	switch {
-	case r.Leaving == "":
-		return nil
-	case r.Leaving == target, p.letGo(r):
-		r.Leaving = ""
+	slices.Sort(leaving)
+	leaving = slices.Compact(leaving)
+	if len(leaving) == 1 && leaving[0] == target.host {
+		leaving = nil // it comes back to where it was
+	}
+	if r.Leaving = leaving; len(leaving) == 0 {
+		r.Leaving = nil
 		return nil
 	}
-	return fmt.Errorf("%w, %s", ErrLeaving, r.Leaving)
+	return fmt.Errorf("%w, %s", ErrLeaving, strings.Join(leaving, ", "))
 }
 
-// letGo says whether the host that the router leaves no longer serves it.
-func (p *Pass) letGo(r *model.Router) bool {
-	if p.released(r.ID, r.Leaving) || p.gone(r.Leaving) {
+// holders are the hosts that may have the port: those of its binding, and those that have not left its group yet.
+func (p *Pass) holders(leg *model.Port) []string {
+	hosts := slices.Clone(state.PortHosts(p.tx, leg))
+	if g, ok := state.GatewayGroups.Get(p.tx, leg.Binding.Group()); ok {
+		hosts = append(hosts, g.Leaving...)
+	}
+	return hosts
+}
+
+// letGo says whether a host that the router or gateway group has left no longer serves it. vouched says that an operator has
+// taken it from there.
+func (p *Pass) letGo(id, host string, vouched bool) bool {
+	return p.released(id, host) || p.givenUp(host, vouched)
+}
+
+// givenUp says whether the host serves nothing any more, by what is known without its word.
+func (p *Pass) givenUp(host string, vouched bool) bool {
+	if p.gone(host) {
 		return true
 	}
-	down, _ := p.s.Down(r.Leaving, p.tx.Now())
-	return down && (r.ManualHosts || !hasAgent(p.tx, r.Leaving))
+	down, _ := p.s.Down(host, p.tx.Now())
+	return down && (vouched || !hasAgent(p.tx, host))
 }

@@ -1,6 +1,7 @@
 package l3
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/neutrino-net/neutrino/internal/model"
@@ -8,10 +9,11 @@ import (
 	"github.com/neutrino-net/neutrino/internal/state"
 )
 
-// Report enters what the agent of a host has reported on routers, floating IPs and port forwardings. Only what the host
-// serves counts; the rest is passed over, as are reports that are no news.
+// Report enters what the agent of a host has reported on routers, floating IPs, port forwardings and gateway groups. Only
+// what the host serves counts (of the hosts of a gateway group, what the active one says); the rest is passed over, as are
+// reports that are no news.
 //
-// It understands router/<id>, floating-ip/<id> and port-forwarding/<id>.
+// It understands router/<id>, floating-ip/<id>, port-forwarding/<id> and gateway-group/<number>.
 func Report(tx *state.Tx, host string, statuses []port.Status) {
 	for _, st := range statuses {
 		kind, id, _ := strings.Cut(st.Key, "/")
@@ -32,28 +34,32 @@ func Report(tx *state.Tx, host string, statuses []port.Status) {
 			if f, ok := state.FloatingIPs.Get(tx, fw.FloatingIPID); ok && translates(tx, host, f.RouterID) {
 				reportForwarding(tx, fw, st)
 			}
+		case "gateway-group":
+			if g, ok := state.GatewayGroups.Get(tx, id); ok && slices.Contains(g.Hosts, host) {
+				reportGroup(tx, g, host, st)
+			}
 		}
 	}
 }
 
-// serves says whether any port of the router is bound to the host.
+// serves says whether the host speaks for any port of the router.
 func serves(r state.Reader, host string, router *model.Router) bool {
 	for _, id := range router.LegIDs() {
-		if p, ok := state.Ports.Get(r, id); ok && p.Binding.Bound() && p.Binding.Host == host {
+		if p, ok := state.Ports.Get(r, id); ok && port.Speaks(r, p, host) {
 			return true
 		}
 	}
 	return false
 }
 
-// translates says whether the gateway of the router is on the host.
+// translates says whether the host speaks for the gateway of the router.
 func translates(r state.Reader, host, routerID string) bool {
 	router, ok := state.Routers.Get(r, routerID)
 	if !ok || router.Gateway == nil {
 		return false
 	}
 	p, ok := state.Ports.Get(r, router.Gateway.PortID)
-	return ok && p.Binding.Bound() && p.Binding.Host == host
+	return ok && port.Speaks(r, p, host)
 }
 
 func reportRouter(tx *state.Tx, r *model.Router, st port.Status) {
@@ -81,6 +87,24 @@ func reportForwarding(tx *state.Tx, fw *model.PortForwarding, st port.Status) {
 		fw.HostReason = reason
 		state.PortForwardings.Put(tx, fw)
 	}
+}
+
+// reportGroup enters what keeps a host from taking part in a group. It shows in the Reason, which EnsureGroup makes.
+func reportGroup(tx *state.Tx, g *model.GatewayGroup, host string, st port.Status) {
+	reason := strings.TrimSuffix(because(st), ".")
+	if reason == g.Failing[host] {
+		return
+	}
+	g = g.Clone()
+	if reason == "" {
+		delete(g.Failing, host)
+	} else {
+		if g.Failing == nil {
+			g.Failing = map[string]string{}
+		}
+		g.Failing[host] = reason
+	}
+	state.GatewayGroups.Put(tx, g)
 }
 
 // because is the reason of a report that something failed, as a sentence.

@@ -22,7 +22,11 @@ const vnicNormal = "normal"
 // bindAgain binds a changed port where it is to appear on another host or as another device, and tries once more where
 // that failed before. A binding to its new host that has waited there for a migration is not needed any more.
 func (s *Rules) bindAgain(r state.Reader, old, p *model.Port, given schema.Given) {
-	moved := p.Binding.Host != old.Binding.Host || p.Binding.VNICType != old.Binding.VNICType
+	if p.Binding.Host != old.Binding.Host && p.Binding.Host != "" {
+		p.Binding.GatewayGroup = ""
+	}
+	moved := p.Binding.Host != old.Binding.Host || p.Binding.GatewayGroup != old.Binding.GatewayGroup ||
+		p.Binding.VNICType != old.Binding.VNICType
 	if moved || !p.Binding.Bound() && given.Any("binding:host_id", "binding:profile") {
 		p.DropInactive(p.Binding.Host)
 		s.bind(r, p, s.opts.Liveness)

@@ -30,8 +30,8 @@ type Status struct {
 // maxReason bounds what a host can make the state hold.
 const maxReason = 512
 
-// Report enters what the agent of a host has reported. Only what concerns a port that is bound to the host, or that
-// the host serves with DHCP, counts; the rest is passed over, as are reports that are no news. One call should bring
+// Report enters what the agent of a host has reported. Only what concerns a port that the host speaks for, or that it
+// serves with DHCP, counts; the rest is passed over, as are reports that are no news. One call should bring
 // no more statuses than a commit can hold changes.
 //
 // It understands port/<id>, dhcp-host/<port id>, and dhcp-network/<network id>, which is shown on the port of the DHCP
@@ -62,9 +62,19 @@ func (s *Rules) Report(tx *state.Tx, host string, statuses []Status) {
 	}
 }
 
+// Speaks says whether what the host reports of the port counts: the port is bound to it, or it is the active one of the hosts
+// of the port's gateway group. While none of them is known to be active, nobody speaks: nothing is forwarded then.
+func Speaks(r state.Reader, p *model.Port, host string) bool {
+	if id := p.Binding.Group(); id != "" {
+		g, ok := state.GatewayGroups.Get(r, id)
+		return ok && g.Active() == host
+	}
+	return p.Binding.Bound() && p.Binding.Host == host
+}
+
 func reportWiring(tx *state.Tx, host, id string, st Status) {
 	p, ok := state.Ports.Get(tx, id)
-	if !ok || !p.Binding.Bound() || p.Binding.Host != host {
+	if !ok || !Speaks(tx, p, host) {
 		return
 	}
 	now := p.Clone()

@@ -79,7 +79,7 @@ func (s *Rules) gatewayPort(tx *state.Tx, r *model.Router, wanted *model.Gateway
 	}
 	// No tenant sees the port: its address is none of the project's network.
 	p := Port(tx, "", wanted.NetworkID, r.ID, model.DeviceOwnerRouterGateway)
-	p.Binding.Host = r.ServingHost()
+	p.Binding.Host, p.Binding.GatewayGroup = r.Serving()
 	given := schema.Given{"port_security_enabled": true}
 	if len(wanted.FixedIPs) > 0 {
 		p.FixedIPs = slices.Clone(wanted.FixedIPs)

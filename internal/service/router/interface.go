@@ -101,7 +101,7 @@ func (s *Rules) addSubnet(tx *state.Tx, c *auth.Caller, r *model.Router, id stri
 		}
 	}
 	p := Port(tx, r.ProjectID, sub.NetworkID, r.ID, r.InterfaceOwner())
-	p.Binding.Host = r.ServingHost()
+	p.Binding.Host, p.Binding.GatewayGroup = r.Serving()
 	p.FixedIPs = []model.FixedIP{address}
 	given := schema.Given{"fixed_ips": true, "port_security_enabled": true}
 	if err := s.opts.Ports.Create(tx, auth.System, p, given); err != nil {
