@@ -3,6 +3,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 	"golang.org/x/net/netutil"
 
 	"github.com/neutrino-net/neutrino/internal/compile"
+	"github.com/neutrino-net/neutrino/internal/gatewaygroup"
 	"github.com/neutrino-net/neutrino/internal/identity"
 	"github.com/neutrino-net/neutrino/internal/lifecycle"
 	"github.com/neutrino-net/neutrino/internal/ml2/typedriver"
@@ -66,6 +68,10 @@ type ServerOptions struct {
 	DNSDomain     string
 	// RouterMoveAfter is after how long without a word from their host routers move to another; 0: they wait for it.
 	RouterMoveAfter time.Duration
+	// GatewayHosts is how many hosts a highly available router is on, 2 or 3; GatewayInterval how often the one that is
+	// active says so to the others.
+	GatewayHosts    int
+	GatewayInterval time.Duration
 	// NovaURL is Nova's API, with the version, which is told of the ports of its servers; empty: nobody is told.
 	NovaURL string
 
@@ -230,17 +236,36 @@ func (s *server) makeRules(context.Context) error {
 	if after := s.RouterMoveAfter; after != 0 && after < l3.MinMoveAfter {
 		return fmt.Errorf("--router-move-after %s is neither 0 nor at least %s", after, l3.MinMoveAfter)
 	}
+	if err := s.checkGateways(); err != nil {
+		return err
+	}
 	s.l3 = l3.New(l3.Options{
 		Ports: s.hosts.ports, Liveness: s.hosts, Started: s.started, MoveAfter: s.RouterMoveAfter,
+		Groups: gatewaygroup.Options{Size: s.GatewayHosts},
 	})
 	s.hosts.Server, err = southbound.NewServer(southbound.Options{
 		Store: s.store, Authority: authority, Reporter: s.hosts, Logger: s.Logger, Metrics: s.registry,
 		Compiler: compile.New(compile.Options{
 			LeaseSeconds: uint32(s.LeaseDuration / time.Second), DNSDomain: s.DNSDomain,
-			RouterLease: l3.LeaseFor(s.RouterMoveAfter),
+			RouterLease: l3.LeaseFor(s.RouterMoveAfter), GatewayInterval: s.GatewayInterval,
 		}),
 	})
 	return err
+}
+
+// checkGateways fills in what was not said of highly available routers. There may be two hundred groups on a host, which
+// bounds how often they advertise themselves; and VRRP counts up to 40.95 s.
+func (s *server) checkGateways() error {
+	const shortest, longest, unit = 100 * time.Millisecond, 40 * time.Second, 10 * time.Millisecond
+	s.GatewayHosts = cmp.Or(s.GatewayHosts, gatewaygroup.DefaultSize)
+	s.GatewayInterval = cmp.Or(s.GatewayInterval, compile.DefaultGatewayInterval)
+	if n := s.GatewayHosts; n < 2 || n > gatewaygroup.DefaultSize {
+		return fmt.Errorf("--max-l3-agents-per-router %d is neither 2 nor 3", n)
+	}
+	if every := s.GatewayInterval; every < shortest || every > longest || every%unit != 0 {
+		return fmt.Errorf("--ha-vrrp-advert-interval %s is not between %s and %s, in steps of %s", every, shortest, longest, unit)
+	}
+	return nil
 }
 
 func (s *server) typeDrivers() (*typedriver.Manager, error) {

@@ -7,6 +7,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/neutrino-net/neutrino/internal/app"
+	"github.com/neutrino-net/neutrino/internal/compile"
+	"github.com/neutrino-net/neutrino/internal/gatewaygroup"
 )
 
 func newServerCommand() *cobra.Command {
@@ -43,6 +45,8 @@ With systemd's socket activation, the sockets named "api" and "identity" are use
 	f.StringSliceVar(&opts.FlatNetworks, "flat-networks", []string{"*"}, "the physical networks that may carry a flat network; *: all")
 	f.StringSliceVar(&opts.VLANRanges, "network-vlan-ranges", nil, "the physical networks that may carry VLANs, and the VLANs of networks made without one, as in physnet1:100:199")
 	f.DurationVar(&opts.RouterMoveAfter, "router-move-after", 0, "after how long without a word from their host routers move to another, at least 90s; 0: never. Then hosts that do not hear from the server stop routing shortly before")
+	f.IntVar(&opts.GatewayHosts, "max-l3-agents-per-router", gatewaygroup.DefaultSize, "on how many hosts highly available routers are, 2 or 3; one of them at a time forwards")
+	f.DurationVar(&opts.GatewayInterval, "ha-vrrp-advert-interval", compile.DefaultGatewayInterval, "how often that host tells the others that it is there, at least 100ms. When it dies, one of them takes over after four such intervals: with 200ms in less than a second")
 	f.DurationVar(&opts.LeaseDuration, "dhcp-lease-duration", 24*time.Hour, "how long DHCP leases run")
 	f.StringVar(&opts.DNSDomain, "dns-domain", "openstacklocal", "the domain that DHCP tells workloads of networks without one")
 	f.StringVar(&opts.NovaURL, "nova-url", "", "Nova's API, as in http://nova:8774/v2.1: it is told when ports of its servers are plugged, unplugged, changed and deleted")

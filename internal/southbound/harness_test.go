@@ -42,7 +42,9 @@ type recorder struct {
 	mu       sync.Mutex
 	hellos   map[string][]*sb.Hello
 	statuses map[string]map[string]southbound.Status
-	calls    int
+	// roles are those reported, as in "host1: 7 host2/5".
+	roles []string
+	calls int
 	// failures are returned by the next calls of either method, one each.
 	failures []error
 }
@@ -72,7 +74,7 @@ func (r *recorder) AgentConnected(_ context.Context, host string, hello *sb.Hell
 	return nil
 }
 
-func (r *recorder) Reported(_ context.Context, host string, statuses []southbound.Status) error {
+func (r *recorder) Reported(_ context.Context, host string, report southbound.Report) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.calls++
@@ -82,8 +84,11 @@ func (r *recorder) Reported(_ context.Context, host string, statuses []southboun
 	if r.statuses[host] == nil {
 		r.statuses[host] = map[string]southbound.Status{}
 	}
-	for _, s := range statuses {
+	for _, s := range report.Statuses {
 		r.statuses[host][s.Key] = s
+	}
+	for _, role := range report.Roles {
+		r.roles = append(r.roles, fmt.Sprintf("%s: %d %s/%d", host, role.Group, role.Claim.GetHost(), role.Claim.GetEpoch()))
 	}
 	return nil
 }

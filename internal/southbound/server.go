@@ -48,8 +48,9 @@ const (
 	maxDigest = 65_536
 	// maxKey is the length of the longest key that a host may name.
 	maxKey = 128
-	// maxStatuses is the number of statuses in one report.
+	// maxStatuses is the number of statuses in one report, maxRoles that of roles: of more gateway groups there are none.
 	maxStatuses = 10_000
+	maxRoles    = 255
 	// maxReason is the length to which the reason of a status is cut.
 	maxReason = 512
 	// maxDirty is the number of dirty keys from which a stream counts as dirty in full.
@@ -76,15 +77,27 @@ type Status struct {
 	Reason string // one line, at most 512 bytes
 }
 
+// Role is what the host is for a gateway group.
+type Role struct {
+	Group uint32
+	Claim *sb.GatewayClaim // the newest that the host knows; not nil
+}
+
+// Report is what a host has said since it was last taken: the newest of each document and of each group.
+type Report struct {
+	Statuses []Status
+	Roles    []Role
+}
+
 // Reporter takes what hosts say into the state.
 type Reporter interface {
 	// AgentConnected is called when a host has connected; by then Alive is true for it. A *fault.Error refuses the
 	// host with its message. After any other error it is called again while the stream goes on.
 	AgentConnected(ctx context.Context, host string, hello *sb.Hello) error
-	// Reported is called with statuses of documents that were in the host's view when they came in, one call at a time
-	// for a host. It has to check in its transaction that they still are. After an error that wraps
-	// state.ErrUnavailable it is called again; after any other error the statuses are dropped.
-	Reported(ctx context.Context, host string, statuses []Status) error
+	// Reported is called with what the host said of documents that were in its view when it came in, one call at a time for
+	// a host. It has to check in its transaction that they still are. After an error that wraps state.ErrUnavailable it is
+	// called again; after any other error the report is dropped.
+	Reported(ctx context.Context, host string, report Report) error
 }
 
 // Options configure a Server.

@@ -246,7 +246,7 @@ func (s *Server) receive(ctx context.Context, c *conn) error {
 		case *sb.FromAgent_Ack:
 			s.hub.acknowledge(c, m.Ack.GetRevision())
 		case *sb.FromAgent_Report:
-			if err := s.accept(c, m.Report.GetStatuses()); err != nil {
+			if err := s.accept(c, m.Report); err != nil {
 				return err
 			}
 		case *sb.FromAgent_Hello:

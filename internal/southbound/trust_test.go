@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/pki"
 	"github.com/neutrino-net/neutrino/internal/state"
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
@@ -425,5 +426,59 @@ func TestAHostPlaysOnlyTheRolesOfItsToken(t *testing.T) {
 		if _, err := stream.Recv(); status.Code(err) != want {
 			t.Errorf("roles %s: %v, want %v", roles, err, want)
 		}
+	}
+}
+
+// A host of one gateway group cannot say who is active in another, nor in its own for a group without routers.
+func TestAHostReportsRolesInItsOwnGroupsOnly(t *testing.T) {
+	c := newCluster(t, pki.Options{})
+	c.network("a", "b")
+	c.update(func(tx *state.Tx) {
+		for id, hosts := range map[string][]string{"1": {"a", "b"}, "2": {"b"}, "3": {"a", "b"}} {
+			state.GatewayGroups.Put(tx, &model.GatewayGroup{Meta: model.Meta{ID: id}, Hosts: hosts})
+		}
+		for _, id := range []string{"1", "2"} {
+			p := &model.Port{Meta: model.Meta{ID: "leg-" + id}, NetworkID: "net", Binding: model.Binding{
+				VIFType: model.VIFBridge, GatewayGroup: id,
+			}}
+			state.Ports.Put(tx, p)
+		}
+	})
+	stream, err := c.raw(certificate(t, c.authority, "a")).Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	say(t, stream, &sb.FromAgent{Message: &sb.FromAgent_Hello{Hello: &sb.Hello{}}})
+	claim := &sb.GatewayClaim{Epoch: 1, Host: "a"}
+	say(t, stream, &sb.FromAgent{Message: &sb.FromAgent_Report{Report: &sb.Report{Roles: []*sb.GatewayRole{
+		{Group: 2, Active: true, Claim: claim}, {Group: 3, Active: true, Claim: claim}, {Group: 9, Claim: claim}, {Group: 1},
+		{Group: 1, Active: true, Claim: &sb.GatewayClaim{Epoch: 7, Host: strings.Repeat("x", 1000)}},
+		{Group: 1, Active: true, Claim: claim},
+	}}}})
+	eventually(t, "the role", func() bool {
+		c.reporter.mu.Lock()
+		defer c.reporter.mu.Unlock()
+		return len(c.reporter.roles) > 0
+	})
+	c.reporter.mu.Lock()
+	defer c.reporter.mu.Unlock()
+	if want := []string{"a: 1 a/1"}; !slices.Equal(c.reporter.roles, want) {
+		t.Errorf("taken: %v, want %v", c.reporter.roles, want)
+	}
+}
+
+func TestAReportOfTooManyRolesEndsTheStream(t *testing.T) {
+	c := newCluster(t, pki.Options{})
+	stream, err := c.raw(certificate(t, c.authority, "a")).Connect(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	say(t, stream, &sb.FromAgent{Message: &sb.FromAgent_Hello{Hello: &sb.Hello{}}})
+	say(t, stream, &sb.FromAgent{Message: &sb.FromAgent_Report{Report: &sb.Report{Roles: make([]*sb.GatewayRole, 256)}}})
+	for err == nil {
+		_, err = stream.Recv()
+	}
+	if status.Code(err) != codes.InvalidArgument {
+		t.Errorf("the stream ends with %v", err)
 	}
 }

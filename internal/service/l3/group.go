@@ -201,24 +201,17 @@ func (p *Pass) gatewayHosts() []string {
 }
 
 // able are the hosts that can serve what asks this, be they connected or not. Hosts of a group hear each other by their
-// tunnel addresses: of several hosts, only those count that have one.
+// tunnel addresses, so one without is in none.
 func (p *Pass) able(d demand) (hosts []string) {
-	var apart string
 	for _, host := range p.gatewayHosts() {
-		can := !slices.ContainsFunc(d.zones, func(zones []string) bool { return !inZones(p.tx, host, zones) })
+		can := hasTunnel(p.tx, host) &&
+			!slices.ContainsFunc(d.zones, func(zones []string) bool { return !inZones(p.tx, host, zones) })
 		for network := range d.networks {
 			can = can && p.reaches(host, network)
 		}
-		switch {
-		case !can:
-		case hasTunnel(p.tx, host):
+		if can {
 			hosts = append(hosts, host)
-		case apart == "" || !p.s.connected(apart):
-			apart = host
 		}
-	}
-	if len(hosts) == 0 && apart != "" {
-		return []string{apart}
 	}
 	return hosts
 }

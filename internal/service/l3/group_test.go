@@ -407,7 +407,7 @@ func TestAGroupSaysWhatItLacks(t *testing.T) {
 	expect("")
 }
 
-func TestARouterIsRefusedByNoGroupForItsNumberAlone(t *testing.T) {
+func TestAHighlyAvailableRouterSaysWhyNoHostServesIt(t *testing.T) {
 	w := newWorld(t, 0)
 	id := w.router(w.highlyAvailable(), true)
 	if err := w.ensure(id); !errors.Is(err, l3.ErrNoHost) || !strings.Contains(err.Error(), "no L3 agent") {
@@ -416,6 +416,13 @@ func TestARouterIsRefusedByNoGroupForItsNumberAlone(t *testing.T) {
 	w.host("host1", false)
 	if err := w.ensure(id); !errors.Is(err, l3.ErrNoHost) || !strings.Contains(err.Error(), "no mapping for physical network") {
 		t.Errorf("without a host outside: %v", err)
+	}
+	w.Hello(t, "host2", agent.Hello{
+		Version: "1", Roles: []model.Role{model.RoleL2, model.RoleL3}, BridgeMappings: map[string]string{"physnet1": "eth1"},
+	})
+	outside := w.router(w.highlyAvailable(), false)
+	if err := w.ensure(outside); !errors.Is(err, l3.ErrNoHost) || !strings.Contains(err.Error(), "host2 has no tunnel address") {
+		t.Errorf("without a tunnel address: %v", err)
 	}
 	w.inGroup(id, "")
 	w.host("host2", true)

@@ -116,7 +116,11 @@ func (p *Pass) unable(r *model.Router, legs []*model.Port) string {
 			reasons = append(reasons, fmt.Sprintf("host %s is in none of the availability zones that it asks for", host))
 			continue
 		}
-		reasons = append(reasons, p.lacks(host, legs)...)
+		if lacks := p.lacks(host, legs); len(lacks) > 0 || hasTunnel(p.tx, host) {
+			reasons = append(reasons, lacks...)
+			continue
+		}
+		reasons = append(reasons, fmt.Sprintf("host %s has no tunnel address, by which hosts of a gateway group hear each other", host))
 	}
 	if len(reasons) == 0 {
 		return "no L3 agent is connected"
