@@ -34,7 +34,7 @@ func (s *server) routingAPI() error {
 }
 
 // placement shows and changes which agents serve what.
-func (s *server) placement() rest.Placement { return agentsched.New(s.dhcp) }
+func (s *server) placement() rest.Placement { return agentsched.New(s.dhcp, s.hosts) }
 
 // networkCollection is the collection of networks, with the agents that serve them.
 func (s *server) networkCollection() rest.Collection[model.Network] {

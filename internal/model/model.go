@@ -287,9 +287,17 @@ type Agent struct {
 	// Alive and HeartbeatAt are soft state: the southbound fills them in a view, they are never stored.
 	Alive       bool      `json:"-"`
 	HeartbeatAt time.Time `json:"-"`
+	// Hosting is filled in where the agent is shown as one of those that serve a router.
+	Hosting *Hosting `json:"-"`
 }
 
-// Clone returns a deep copy.
+// Hosting is what an agent does for a router.
+type Hosting struct {
+	// HAState is active, standby or unknown; empty: the router is not highly available.
+	HAState string
+}
+
+// Clone returns a deep copy; Hosting is that of the original.
 func (a *Agent) Clone() *Agent {
 	c := *a
 	c.Meta = a.Meta.clone()

@@ -51,6 +51,8 @@ type Input struct {
 type Listed struct {
 	Plural string // of the collection
 	IDs    []string
+	// Shown, where set, gives an object of the collection as this list shows it.
+	Shown func(obj any) any
 }
 
 // wildcards finds the names in a path: dhcp-networks/{network}.
@@ -228,7 +230,7 @@ func (q *request) answerAny(view any) error {
 		if col == nil {
 			return fmt.Errorf("there is no collection %s", v.Plural)
 		}
-		return col.answerSome(q, q.api.opts.Store.Read(), q.done(), v.IDs)
+		return col.answerSome(q, q.api.opts.Store.Read(), q.done(), v)
 	}
 	return q.answerValue(q.done(), view)
 }
@@ -242,7 +244,7 @@ func (q *request) done() int {
 }
 
 // answerSome implements anyCollection.
-func (c *collection[T]) answerSome(q *request, r state.Reader, status int, ids []string) error {
+func (c *collection[T]) answerSome(q *request, r state.Reader, status int, some Listed) error {
 	l, err := c.parseList(q.caller, q.URL.RawQuery)
 	if err != nil {
 		return err
@@ -250,11 +252,17 @@ func (c *collection[T]) answerSome(q *request, r state.Reader, status int, ids [
 	s := c.scopeFor(r, q.caller)
 	var objs []*T
 	if keep := s.keeper(l); keep != nil {
-		for _, id := range ids {
-			if obj, ok := s.find(id); ok {
-				if obj = s.as(obj); keep(obj) {
-					objs = append(objs, obj)
-				}
+		for _, id := range some.IDs {
+			obj, ok := s.find(id)
+			if !ok {
+				continue
+			}
+			obj = s.as(obj)
+			if some.Shown != nil {
+				obj = some.Shown(obj).(*T)
+			}
+			if keep(obj) {
+				objs = append(objs, obj)
 			}
 		}
 	}

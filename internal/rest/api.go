@@ -72,8 +72,8 @@ type anyCollection interface {
 	see(r state.Reader, c *auth.Caller, id string) (policy.Target, bool)
 	// missing is the error for an object that does not exist, or may not be seen.
 	missing(id string) error
-	// answerSome answers with those of the objects that the caller may see, as a list of the collection would.
-	answerSome(q *request, r state.Reader, status int, ids []string) error
+	// answerSome answers with those of the listed objects that the caller may see, as a list of the collection would.
+	answerSome(q *request, r state.Reader, status int, some Listed) error
 }
 
 // New makes an API that serves the version documents and nothing else yet.

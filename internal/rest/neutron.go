@@ -87,7 +87,7 @@ func Ports(rules Rules[model.Port]) Collection[model.Port] {
 			{Filter: "fixed_ips", Find: portsByFixedIP},
 			{Filter: "mac_address", Find: portsByMAC, NoEmpty: true},
 			{Filter: "security_groups", Index: state.PortsBySecurityGroup, NoEmpty: true},
-			{Filter: "binding:host_id", Index: state.PortsByWantedHost, NoEmpty: true},
+			{Filter: "binding:host_id", Find: portsByHost, NoEmpty: true},
 			{Filter: "network_id", Index: state.PortsByNetwork},
 			{Filter: "project_id", Index: state.PortsByProject},
 			{Filter: "tenant_id", Index: state.PortsByProject},
@@ -103,6 +103,24 @@ func Ports(rules Rules[model.Port]) Collection[model.Port] {
 		},
 		Parent: func(p *model.Port) (string, string) { return schema.Network.Plural, p.NetworkID },
 	}
+}
+
+// portsByHost finds the ports that ask for a host, and those of gateway groups that may show it.
+func portsByHost(r state.Reader, host string) (iter.Seq[*model.Port], bool) {
+	return func(yield func(*model.Port) bool) {
+		for p := range state.PortsByWantedHost.List(r, host) {
+			if !yield(p) {
+				return
+			}
+		}
+		for g := range state.HostGroups(r, host) {
+			for p := range state.GroupPorts(r, g.ID) {
+				if p.Binding.Host != host && !yield(p) {
+					return
+				}
+			}
+		}
+	}, true
 }
 
 // portsByFixedIP finds ports by ip_address=A, in the subnets that A could be of, and by subnet_id=S.

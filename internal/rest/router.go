@@ -129,7 +129,8 @@ type Placement interface {
 	Routers(r state.Reader, a *model.Agent) []string
 	AddRouter(tx *state.Tx, a *model.Agent, body map[string]any) error
 	RemoveRouter(tx *state.Tx, a *model.Agent, id string) error
-	L3Agents(r state.Reader, router *model.Router) []string
+	// L3Agents gives the ids of the agents that serve the router, and each of them with what it does for it.
+	L3Agents(r state.Reader, router *model.Router) (ids []string, shown func(*model.Agent) *model.Agent)
 }
 
 // AgentPlacement are the actions that show and change what an agent serves.
@@ -147,7 +148,7 @@ func placement(name, plural string, list func(state.Reader, *model.Agent) []stri
 		{
 			Name: name + "s", Policy: "get_" + name + "s",
 			Show: func(r state.Reader, _ *auth.Caller, a *model.Agent, _ Input) (any, error) {
-				return Listed{plural, list(r, a)}, nil
+				return Listed{Plural: plural, IDs: list(r, a)}, nil
 			},
 		},
 		{
@@ -171,7 +172,7 @@ func NetworkAgents(p Placement) Action[model.Network] {
 	return Action[model.Network]{
 		Name: "dhcp-agents", Policy: "get_dhcp-agents",
 		Show: func(r state.Reader, _ *auth.Caller, n *model.Network, _ Input) (any, error) {
-			return Listed{schema.Agent.Plural, p.DHCPAgents(r, n)}, nil
+			return Listed{Plural: schema.Agent.Plural, IDs: p.DHCPAgents(r, n)}, nil
 		},
 	}
 }
@@ -181,7 +182,8 @@ func RouterAgents(p Placement) Action[model.Router] {
 	return Action[model.Router]{
 		Name: "l3-agents", Policy: "get_l3-agents",
 		Show: func(r state.Reader, _ *auth.Caller, router *model.Router, _ Input) (any, error) {
-			return Listed{schema.Agent.Plural, p.L3Agents(r, router)}, nil
+			ids, shown := p.L3Agents(r, router)
+			return Listed{schema.Agent.Plural, ids, func(obj any) any { return shown(obj.(*model.Agent)) }}, nil
 		},
 	}
 }

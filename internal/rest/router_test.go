@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/neutrino-net/neutrino/internal/ml2/typedriver"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/service/agent"
@@ -18,6 +20,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/service/network"
 	"github.com/neutrino-net/neutrino/internal/service/port"
 	"github.com/neutrino-net/neutrino/internal/service/router"
+	"github.com/neutrino-net/neutrino/internal/service/servicetest"
 	"github.com/neutrino-net/neutrino/internal/service/subnet"
 	"github.com/neutrino-net/neutrino/internal/state"
 )
@@ -27,6 +30,7 @@ import (
 type routing struct {
 	*fixture
 	public string
+	hosts  *servicetest.Liveness
 }
 
 func newRouting(t testing.TB) *routing {
@@ -42,7 +46,10 @@ func newRouting(t testing.TB) *routing {
 	ports.Follow(router.Guard{})
 	ports.Follow(floatingip.Guard{})
 	networks.Follow(addresses)
-	placement := agentsched.New(service)
+	down := &servicetest.Liveness{}
+	placement := agentsched.New(service, down)
+	shownPorts := Ports(ports)
+	shownPorts.For = ports.View
 	o := f.api.opts
 	o.Registerer = nil
 	if f.api, err = New(o); err != nil {
@@ -52,7 +59,7 @@ func newRouting(t testing.TB) *routing {
 	err = errors.Join(
 		Register(f.api, Networks(networks).With(NetworkAgents(placement))),
 		Register(f.api, Subnets(subnet.Rules{})),
-		Register(f.api, Ports(ports)),
+		Register(f.api, shownPorts),
 		Register(f.api, Agents(agent.New(nil), same).With(AgentPlacement(placement)...)),
 		Register(f.api, Routers(routers, RouterActions[router.Interface]{
 			AddInterface: routers.AddInterface, RemoveInterface: routers.RemoveInterface,
@@ -68,7 +75,7 @@ func newRouting(t testing.TB) *routing {
 		t.Fatal(err)
 	}
 	f.handler = f.api.Handler()
-	r := &routing{fixture: f}
+	r := &routing{fixture: f, hosts: down}
 	r.public = id(f.make(admin, "networks", `{"router:external":true}`))
 	f.make(admin, "subnets", `{"network_id":"`+r.public+`","ip_version":4,"cidr":"198.51.0.0/16","enable_dhcp":false}`)
 	return r
@@ -249,6 +256,104 @@ func TestPlacementOfServices(t *testing.T) {
 	}
 	r.fails(404, "InvalidDHCPAgent", admin, "POST", "/v2.0/agents/"+agent.ID("host1", model.RoleL3)+"/dhcp-networks",
 		`{"network_id":"`+n+`"}`)
+}
+
+// A highly available router is on all hosts of its gateway group, and its ports show the one that is active.
+func TestHighlyAvailableRoutersShowTheRolesOfTheirHosts(t *testing.T) {
+	r := newRouting(t)
+	n, subnet := r.subnet(alice, "10.0.0.0/24")
+	router, plain := id(r.make(admin, "routers", `{"ha":true,"project_id":"a"}`)), id(r.make(admin, "routers", `{}`))
+	add := r.must(200, admin, "PUT", "/v2.0/routers/"+router+"/add_router_interface", `{"subnet_id":"`+subnet+`"}`)
+	leg := add.body["port_id"].(string)
+	put := func(claim model.GatewayClaim, reason string) {
+		t.Helper()
+		_, err := r.store.Update(t.Context(), func(tx *state.Tx) error {
+			state.GatewayGroups.Put(tx, &model.GatewayGroup{
+				Meta: model.Meta{ID: "7"}, Hosts: []string{"host1", "host2", "host3"}, Claim: claim, Reason: reason,
+			})
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	put(model.GatewayClaim{}, "")
+	_, err := r.store.Update(t.Context(), func(tx *state.Tx) error {
+		for _, host := range []string{"host1", "host2", "host3", "host4"} {
+			hello := agent.Hello{Roles: []model.Role{model.RoleL2, model.RoleL3}, StartedAt: time.Unix(1, 0)}
+			if err := agent.New(nil).Connected(tx, host, hello); err != nil {
+				return err
+			}
+		}
+		o, _ := state.Routers.Get(tx, router)
+		o = o.Clone()
+		o.GatewayGroup = "7"
+		state.Routers.Put(tx, o)
+		p, _ := state.Ports.Get(tx, leg)
+		p = p.Clone()
+		p.Binding.GatewayGroup, p.Binding.VIFType = "7", model.VIFBridge
+		state.Ports.Put(tx, p)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	roles := func() map[string]any {
+		t.Helper()
+		got := map[string]any{}
+		for _, a := range r.must(200, admin, "GET", "/v2.0/routers/"+router+"/l3-agents", "").body["agents"].([]any) {
+			a := a.(map[string]any)
+			got[a["host"].(string)] = a["ha_state"]
+		}
+		return got
+	}
+	expect := func(when string, host1, host2, host3 any, bound string) {
+		t.Helper()
+		if diff := cmp.Diff(map[string]any{"host1": host1, "host2": host2, "host3": host3}, roles()); diff != "" {
+			t.Errorf("%s:\n%s", when, diff)
+		}
+		p := r.must(200, admin, "GET", "/v2.0/ports/"+leg, "").body["port"].(map[string]any)
+		if p["binding:host_id"] != bound || p["binding:vif_type"] != "bridge" {
+			t.Errorf("%s: its port is on %v as %v", when, p["binding:host_id"], p["binding:vif_type"])
+		}
+		for _, host := range []string{"host1", "host2", "host3", "host4"} {
+			found := r.list(admin, "/v2.0/ports?network_id="+n+"&binding:host_id="+host, "id")
+			if (len(found) == 1) != (host == bound) {
+				t.Errorf("%s: %d ports on %s", when, len(found), host)
+			}
+		}
+	}
+	expect("nobody has claimed it", "standby", "standby", "standby", "host1")
+	put(model.GatewayClaim{Epoch: 1, Rank: 1, Host: "host2"}, "")
+	expect("host2 has", "standby", "active", "standby", "host2")
+	put(model.GatewayClaim{Epoch: 2, Rank: 2, Host: "host3"}, "It has no standby.")
+	r.hosts.Down("host2", time.Now())
+	expect("host3 has taken over", "standby", "unknown", "active", "host3")
+	if got := r.must(200, admin, "GET", "/v2.0/routers/"+router, "").body["router"].(map[string]any)["status_reason"]; got != "It has no standby." {
+		t.Errorf("its status_reason is %v", got)
+	}
+
+	// Its hosts are the group's: none is added or taken away for it alone.
+	at := func(host string) string { return "/v2.0/agents/" + agent.ID(host, model.RoleL3) + "/l3-routers" }
+	r.must(201, admin, "POST", at("host1"), `{"router_id":"`+router+`"}`)
+	r.fails(409, "RouterSchedulingFailed", admin, "POST", at("host4"), `{"router_id":"`+router+`"}`)
+	r.fails(409, "RouterReschedulingFailed", admin, "DELETE", at("host1")+"/"+router, "")
+	r.fails(409, "RouterNotHostedByL3Agent", admin, "DELETE", at("host4")+"/"+router, "")
+	served := r.must(200, admin, "GET", at("host1"), "").body["routers"].([]any)
+	if len(served) != 1 || served[0].(map[string]any)["id"] != router {
+		t.Errorf("host1 serves %v", served)
+	}
+
+	r.must(201, admin, "POST", at("host1"), `{"router_id":"`+plain+`"}`)
+	agents := r.must(200, admin, "GET", "/v2.0/routers/"+plain+"/l3-agents", "").body["agents"].([]any)
+	if state, shown := agents[0].(map[string]any)["ha_state"]; !shown || state != nil {
+		t.Errorf("a router without ha has the ha_state %v", state)
+	}
+	for _, a := range r.must(200, admin, "GET", "/v2.0/agents", "").body["agents"].([]any) {
+		if _, shown := a.(map[string]any)["ha_state"]; shown {
+			t.Error("an agent has a ha_state of no router")
+		}
+	}
 }
 
 // BenchmarkRouterWithInterface makes a router and attaches it, with a log that keeps nothing.

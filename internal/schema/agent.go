@@ -40,10 +40,20 @@ var Agent = (&Resource[model.Agent]{
 		computed("configurations", 0, shown(anObject()), configurations, help("What it has told of itself.")),
 		computed("resources_synced", shows, shown(aBoolean.orNull()), func(*model.Agent) any { return nil }, extension("agent-resources-synced"),
 			help("null: agents here tell the placement service nothing.")),
+		computed("ha_state", 0, nullable(text(16)), haState, extension("l3-ha"),
+			help("Where it is listed as one that serves a router: active, standby or unknown; null for routers without ha.")).
+			when(func(a *model.Agent) bool { return a.Hosting != nil }),
 		attribute("description", Put|shows, nullable(text(255)), func(a *model.Agent) *string { return &a.Description },
 			help("A text for people.")),
 	},
 }).ready()
+
+func haState(a *model.Agent) string {
+	if a.Hosting == nil {
+		return ""
+	}
+	return a.Hosting.HAState
+}
 
 func configurations(a *model.Agent) any {
 	c := map[string]any{"version": a.Version}

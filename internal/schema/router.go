@@ -77,7 +77,7 @@ func routerReason(r *model.Router) string {
 		return "It is turned off: admin_state_up is false."
 	case r.PlacementReason != "":
 		return r.PlacementReason
-	case len(r.Hosts) == 0:
+	case len(r.Hosts) == 0 && r.GatewayGroup == "":
 		return "No host serves it: it is assigned to no L3 agent."
 	}
 	return ""

@@ -7,6 +7,7 @@ package agentsched
 
 import (
 	"github.com/neutrino-net/neutrino/internal/fault"
+	"github.com/neutrino-net/neutrino/internal/ml2/mech"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/schema"
 	"github.com/neutrino-net/neutrino/internal/service/agent"
@@ -16,10 +17,13 @@ import (
 )
 
 // Placement reads and changes what agents serve.
-type Placement struct{ dhcp *dhcp.Service }
+type Placement struct {
+	dhcp *dhcp.Service
+	live mech.Liveness
+}
 
-// New returns a Placement.
-func New(dhcp *dhcp.Service) *Placement { return &Placement{dhcp} }
+// New returns a Placement. live says which hosts are connected (nil: all).
+func New(dhcp *dhcp.Service, live mech.Liveness) *Placement { return &Placement{dhcp, live} }
 
 // Networks are the ids of the networks that the agent serves with DHCP; none, if it is no DHCP agent.
 func (p *Placement) Networks(r state.Reader, a *model.Agent) []string {
@@ -66,6 +70,11 @@ func (p *Placement) Routers(r state.Reader, a *model.Agent) []string {
 		for o := range state.RoutersByHost.List(r, a.Host) {
 			ids = append(ids, o.ID)
 		}
+		for g := range state.HostGroups(r, a.Host) {
+			for o := range state.RoutersByGatewayGroup.List(r, g.ID) {
+				ids = append(ids, o.ID)
+			}
+		}
 	}
 	return ids
 }
@@ -92,13 +101,41 @@ func (p *Placement) RemoveRouter(tx *state.Tx, a *model.Agent, id string) error 
 	return router.Unassign(tx, r, a)
 }
 
-// L3Agents are the ids of the agents that serve the router.
-func (p *Placement) L3Agents(_ state.Reader, r *model.Router) []string {
-	ids := []string{}
-	for _, host := range r.Hosts {
+// The states of an agent that serves a highly available router.
+const (
+	haActive  = "active"
+	haStandby = "standby"
+	haUnknown = "unknown" // its host is not connected
+)
+
+// L3Agents are the ids of the agents that serve the router. shown gives an agent with its part in it.
+func (p *Placement) L3Agents(r state.Reader, o *model.Router) (ids []string, shown func(*model.Agent) *model.Agent) {
+	ids = []string{}
+	for _, host := range router.Hosts(r, o) {
 		ids = append(ids, agent.ID(host, model.RoleL3))
 	}
-	return ids
+	group, grouped := state.GatewayGroups.Get(r, o.GatewayGroup)
+	return ids, func(a *model.Agent) *model.Agent {
+		a = a.Clone()
+		a.Hosting = &model.Hosting{}
+		if grouped {
+			a.Hosting.HAState = p.haState(group, a.Host)
+		}
+		return a
+	}
+}
+
+// haState is that of the host in the group. A host that nobody hears of may still be active, or may be dead.
+func (p *Placement) haState(g *model.GatewayGroup, host string) string {
+	if p.live != nil {
+		if alive, _ := p.live.Alive(host); !alive {
+			return haUnknown
+		}
+	}
+	if g.Active() == host {
+		return haActive
+	}
+	return haStandby
 }
 
 // named returns the id that the body gives under the name.

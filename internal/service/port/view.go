@@ -1,6 +1,8 @@
 package port
 
 import (
+	"cmp"
+
 	"github.com/neutrino-net/neutrino/internal/auth"
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/service/qos"
@@ -8,12 +10,15 @@ import (
 )
 
 // View returns a function that gives a port with what other objects know of it: the trunk whose parent it is, the QoS of
-// its network, the domain of its names. A port that has nothing of it is given as it is, so that long lists cost
+// its network, the domain of its names, and the active host of the gateway group that it is bound to. A port that has nothing of it is given as it is, so that long lists cost
 // nothing. It is made for rest.Collection.For.
 func (s *Rules) View(r state.Reader, _ *auth.Caller) func(*model.Port) *model.Port {
 	policies := map[string]string{} // by network
 	trunks := state.Trunks.Len(r) > 0
 	return func(p *model.Port) *model.Port {
+		if id := p.Binding.Group(); id != "" {
+			p = onActive(r, p, id)
+		}
 		policy, known := policies[p.NetworkID]
 		if !known {
 			_, policy = qos.PolicyOf(r, p)
@@ -33,6 +38,18 @@ func (s *Rules) View(r state.Reader, _ *auth.Caller) func(*model.Port) *model.Po
 		seen.View = &v
 		return &seen
 	}
+}
+
+// onActive is a port of a gateway group as bound to the host that has it at present; while that is not known, to the first
+// of the group.
+func onActive(r state.Reader, p *model.Port, group string) *model.Port {
+	g, ok := state.GatewayGroups.Get(r, group)
+	if !ok || len(g.Hosts) == 0 {
+		return p
+	}
+	seen := *p
+	seen.Binding.Host = cmp.Or(g.Active(), g.Hosts[0])
+	return &seen
 }
 
 func trunkDetails(r state.Reader, portID string) *model.TrunkDetails {

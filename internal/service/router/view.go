@@ -9,7 +9,7 @@ import (
 )
 
 // View makes routers look as they are to be shown: with the addresses of the gateway's port, the availability zones of
-// their hosts, and their conntrack helpers.
+// their hosts, what their gateway group lacks, and their conntrack helpers.
 func View(r state.Reader, _ *auth.Caller) func(*model.Router) *model.Router {
 	zones := map[string]string{} // by host
 	for a := range state.Agents.All(r) {
@@ -19,7 +19,7 @@ func View(r state.Reader, _ *auth.Caller) func(*model.Router) *model.Router {
 	}
 	return func(router *model.Router) *model.Router {
 		helped := state.ConntrackHelpersByRouter.Has(r, router.ID)
-		if router.Gateway == nil && len(router.Hosts) == 0 && !helped {
+		if router.Gateway == nil && len(router.Hosts) == 0 && router.GatewayGroup == "" && !helped {
 			return router
 		}
 		seen := *router // its lists are not changed
@@ -30,7 +30,10 @@ func View(r state.Reader, _ *auth.Caller) func(*model.Router) *model.Router {
 			}
 			seen.Gateway = &g
 		}
-		for _, host := range router.Hosts {
+		if g, ok := state.GatewayGroups.Get(r, router.GatewayGroup); ok && seen.PlacementReason == "" {
+			seen.PlacementReason = g.Reason
+		}
+		for _, host := range Hosts(r, router) {
 			if zone := zones[host]; zone != "" && !slices.Contains(seen.AvailabilityZones, zone) {
 				seen.AvailabilityZones = append(seen.AvailabilityZones, zone)
 			}
