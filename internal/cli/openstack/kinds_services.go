@@ -104,9 +104,11 @@ func agentKind() *kind {
 			{"Alive", "alive"},
 			{"State", "admin_state_up"}, {"Binary", "binary"},
 		},
+		long:    []column{{"HA State", "ha_state"}},
+		seldom:  []string{"ha_state"},
 		objects: []string{"configurations"},
 		show: []column{
-			{"configuration", "configurations"}, {"last_heartbeat_at", "heartbeat_timestamp"}, {"ha_state", ""},
+			{"configuration", "configurations"}, {"last_heartbeat_at", "heartbeat_timestamp"},
 		},
 		actions: []action{
 			servedAction("add", "network", "dhcp"), servedAction("remove", "network", "dhcp"),
