@@ -93,7 +93,7 @@ type Daemon struct {
 	started time.Time
 	pause   time.Duration // after the next failure
 	next    time.Time     // no start before
-	idle    bool      // nothing is wanted, and it is certain that nothing runs
+	idle    bool          // nothing is wanted, and it is certain that nothing runs
 	readers sync.WaitGroup
 }
 
