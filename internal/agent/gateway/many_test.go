@@ -61,7 +61,7 @@ func (w *world) moves(t testing.TB, routers int, cause func(g *gatewayHost)) tim
 // manyMove lets routers move twice, each time for another reason, and returns the longer time.
 func manyMove(t testing.TB, routers, floating int) (longest time.Duration) {
 	w := newWorld(t, 2, fastInterval)
-	w.quiet, w.patience = true, 5*time.Minute
+	w.quiet, w.patience = true, 20*time.Minute
 	w.prepare = func() { w.many(routers, floating) }
 	w.build()
 	s := newStream(t, w.vm, w.internet, "203.0.113.254:7")

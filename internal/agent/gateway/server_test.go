@@ -54,7 +54,7 @@ func newServer(t testing.TB, at *testkit.Host, address string) *server {
 	}))
 	// A host that is cut off is not waited for.
 	g := grpc.NewServer(grpc.Creds(credentials.NewTLS(config)),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Second, Timeout: time.Second}))
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 3 * time.Second, Timeout: 3 * time.Second}))
 	sb.RegisterSouthboundServer(g, s)
 	done := make(chan struct{})
 	go func() { defer close(done); _ = g.Serve(listener) }()
