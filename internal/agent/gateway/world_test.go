@@ -227,11 +227,7 @@ func (w *world) build() {
 
 // settle waits until all hosts that are up have done everything, and one of them is the active one, for everybody.
 func (w *world) settle() {
-	w.t.Helper()
-	w.settleIn(w.t)
-}
-
-func (w *world) settleIn(t testing.TB) {
+	t := w.t
 	t.Helper()
 	what := ""
 	defer func() {
