@@ -35,18 +35,21 @@ func senderChains() map[string][]rs.Rule {
 			rs.NewRule("3: ethertype", dropOut("ethertype")),
 		},
 	}
-	all["sender-ipv4"] = append(identities("6: its own address", false, sender4, rs.Then(rs.Accept)),
+	// Single addresses have been looked for already.
+	all["sender-ipv4"] = []rs.Rule{
+		rs.NewRule("6: its own address, of a block", sender4, rs.In(setBlocks4, first), rs.Then(rs.Accept)),
 		badMAC,
 		rs.NewRule("5: no address yet", rs.Read(first, rs.Network, 12, 8), rs.Equal(first, 0, 0, 0, 0, 255, 255, 255, 255),
 			rs.Read(first, rs.Network, 9, 1), rs.Equal(first, protocolUDP), rs.Then(rs.Accept)),
 		rs.NewRule("6: source address", dropOut("source-address")),
-	)
-	all["sender-ipv6"] = append(identities("6: its own address", true, sender6, rs.Then(rs.Accept)),
+	}
+	all["sender-ipv6"] = []rs.Rule{
+		rs.NewRule("6: its own address, of a block", sender6, rs.In(setBlocks6, first), rs.Then(rs.Accept)),
 		badMAC,
 		// Of a part of a datagram it is not always known what the upper layer is: that is looked at later.
 		rs.NewRule("5: no address yet", noAddress6, toGroups6, rs.Then(rs.Accept)),
 		rs.NewRule("6: source address", dropOut("source-address")),
-	)
+	}
 	all["sender-arp"] = slices.Concat(
 		[]rs.Rule{
 			rs.NewRule("4: Ethernet and IPv4", rs.Read(first, rs.Network, 0, 6), rs.Differs(first, 0, 1, 8, 0, 6, 4),
@@ -62,6 +65,23 @@ func senderChains() map[string][]rs.Rule {
 		[]rs.Rule{rs.NewRule("4: sender", dropOut("arp-sender"))},
 	)
 	return all
+}
+
+// unsuspicious accept what the screen would let pass anyway: what has an address, and is neither DHCP nor neighbour
+// discovery. The ports of DHCP are the lowest of those that clients and servers use, so one comparison does.
+func unsuspicious() []rs.Rule {
+	above := func(port uint16) rs.Expr {
+		return join(rs.Read(first, rs.Transport, 0, 2), rs.Between(first, port+1, 65535))
+	}
+	addressed4 := join(rs.Read(first, rs.Network, 12, 4), rs.Differs(first, 0, 0, 0, 0))
+	addressed6 := join(rs.Read(first, rs.Network, 8, 16), rs.Differs(first, make([]byte, 16)...))
+	accept := rs.Then(rs.Accept)
+	return []rs.Rule{
+		rs.NewRule("no DHCP", isIPv4, rs.Load(first, rs.Protocol), rs.Differs(first, protocolUDP), accept),
+		rs.NewRule("no DHCP", isIPv4, above(68), addressed4, accept),
+		rs.NewRule("no neighbour discovery", isIPv6, isProtocol(protocolTCP), addressed6, accept),
+		rs.NewRule("no DHCPv6", isIPv6, isProtocol(protocolUDP), above(547), addressed6, accept),
+	}
 }
 
 // screenChains look at whole datagrams: what only the network itself says, and what is said about addresses.
@@ -155,7 +175,9 @@ func egressChain(groups []string) rs.Chain {
 func ingressChain(groups []string, stateful bool) rs.Chain {
 	var rules []rs.Rule
 	if stateful {
-		rules = append(rules, rs.NewRule("3: of a connection", hasMark, rs.Then(rs.Accept)))
+		rules = append(rules, rs.NewRule("3: of a connection", hasMark, setMark(0), rs.Then(rs.Accept)))
+	} else {
+		rules = append(rules, rs.NewRule("connections mean nothing", setMark(0)))
 	}
 	rules = append(rules,
 		rs.NewRule("1: ARP", frameIs(0x08, 0x06), rs.Then(rs.Accept)),

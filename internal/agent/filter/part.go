@@ -8,7 +8,6 @@
 //	screening    what is said inside: DHCP, neighbour discovery                                    (10)
 //	leave        may the sender send it? device → chain of its port's groups → chain of each group (10)
 //	arrive       may the receiver get it? likewise; packets of connections pass                    (20)
-//	postrouting  the mark of a connection is taken off
 //
 // Read documents.go for what the server says, then state.go: it turns each document that changes into changes of sets and
 // chains. A rule of a group is one rule in the kernel, whatever the number of ports that have the group (groups.go), and

@@ -156,6 +156,9 @@ func named(key rs.Expr) rs.Expr {
 	return join(key, rs.And(first, mask), rs.Equal(first, value...))
 }
 
+// notOfPort matches names that no device of a port has.
+func notOfPort(key rs.Expr) rs.Expr { return join(key, rs.Differs(first, []byte("tap")...)) }
+
 // The chains that are always there. The kernel goes through everything that a chain leads to whenever a rule is added, as
 // often as ways lead there: so what a sender may send and what a receiver may get are looked at by base chains of their
 // own, and not one from within the other.
@@ -166,32 +169,28 @@ func filterChains(f form) map[string]rs.Chain {
 	base := func(hook uint32, priority int32, rules ...rs.Rule) rs.Chain {
 		return rs.Chain{Base: &rs.Base{Hook: hook, Priority: priority}, Rules: rules}
 	}
-	// Before connections are tracked: a frame that lies about its sender is not even remembered.
+	// Before connections are tracked: a frame that lies about its sender is not even remembered. What an honest sender says
+	// needs one lookup.
 	all["prerouting"] = base(rs.Prerouting, -300,
+		rs.NewRule("6: its own address", frameIs(0x08, 0x00), sender4, rs.In(setIDs4, first), setMark(0), rs.Then(rs.Accept)),
+		rs.NewRule("6: its own address", frameIs(0x86, 0xdd), sender6, rs.In(setIDs6, first), setMark(0), rs.Then(rs.Accept)),
+		rs.NewRule("tunnels and the like", notOfPort(inKey), rs.Then(rs.Accept)),
 		rs.NewRule("filtered ports", inKey, rs.In(setFiltered, first), rs.Then(rs.Goto("sender"))),
 		rs.NewRule("ports that are not filtered", inKey, rs.In(setTrusted, first), rs.Then(rs.Accept)),
 		rs.NewRule("ports that are closed", inKey, rs.In(setClosed, first), dropOut("unknown-device")),
 		rs.NewRule("a port that is not known", named(inKey), dropOut("unknown-device")),
 	)
 	// When the parts of a datagram have been put together.
-	all["screening"] = base(rs.Prerouting, 10,
-		rs.NewRule("without an address", isIPv6, noAddress6, inKey, rs.In(setFiltered, first), rs.Then(rs.Goto("screen"))),
-		rs.NewRule("TCP needs no screening", isProtocol(protocolTCP), rs.Then(rs.Accept)),
-		rs.NewRule("what filtered ports send", inKey, rs.In(setFiltered, first), rs.Then(rs.Goto("screen"))),
-	)
-	all["leave"] = base(rs.Forward, 10,
-		rs.NewRule("of a connection", hasMark, rs.Then(rs.Goto("connected"))),
-		rs.NewRule("ARP", rs.Load(first, rs.EtherType), rs.Equal(first, 0x08, 0x06), rs.Then(rs.Accept)),
-		rs.NewRule("by device", inKey, rs.Go(setEgress, first)),
-	)
+	all["screening"] = base(rs.Prerouting, 10, append(unsuspicious(),
+		rs.NewRule("what filtered ports send", inKey, rs.In(setFiltered, first), rs.Then(rs.Goto("screen"))))...)
 	all["arrive"] = base(rs.Forward, 20,
 		rs.NewRule("by device", outKey, rs.Go(setReceivers, first)),
+		rs.NewRule("the mark is for the way through the bridge only", hasMark, setMark(0)),
+		rs.NewRule("tunnels and the like", notOfPort(outKey), rs.Then(rs.Accept)),
 		rs.NewRule("ports that are not filtered", outKey, rs.In(setTrusted, first), rs.Then(rs.Accept)),
 		rs.NewRule("ports that are closed", outKey, rs.In(setClosed, first), dropIn("unknown-device")),
 		rs.NewRule("a port that is not known", named(outKey), dropIn("unknown-device")),
 	)
-	// The mark is for the way through the bridge only.
-	all["postrouting"] = base(rs.Postrouting, 0, rs.NewRule("take the mark off", hasMark, setMark(0)))
 	for name, rules := range senderChains() {
 		all[name] = rs.Chain{Rules: rules}
 	}
@@ -237,16 +236,27 @@ func trackChains(f form) map[string]rs.Chain {
 			rs.NewRule("the zone of the network", inKey, rs.Map(setZones, first, first), rs.SetZone(first)),
 		}},
 		"state": {Base: &rs.Base{Hook: rs.Prerouting, Priority: state}, Rules: []rs.Rule{
-			rs.NewRule("of our networks", of, rs.Then(rs.Goto("mark"))),
-		}},
-		"mark": {Rules: []rs.Rule{
-			rs.NewRule("of a connection, or about one", rs.LoadState(first),
+			rs.NewRule("of a connection, or about one", of, rs.LoadState(first),
 				rs.And(first, rs.Native(rs.StateEstablished|rs.StateRelated)), rs.Differs(first, 0, 0, 0, 0),
 				rs.LoadConnMark(first), rs.Differs(first, rs.Native(cutMark)...),
 				setMark(connected), rs.Then(rs.Accept)),
-			rs.NewRule("of none", setMark(0)),
+			rs.NewRule("of none", of, setMark(0)),
 		}},
 	}
+}
+
+// leaveChain lets out what the rules of the sender's groups allow. Connections mean nothing to ports whose groups are
+// stateless: those are asked for only where there are some.
+func leaveChain(anyStateless bool) rs.Chain {
+	var rules []rs.Rule
+	if anyStateless {
+		rules = append(rules, rs.NewRule("stateless groups", hasMark, inKey, rs.Go(setEgressAny, first)))
+	}
+	return rs.Chain{Base: &rs.Base{Hook: rs.Forward, Priority: 10}, Rules: append(rules,
+		rs.NewRule("of a connection", hasMark, rs.Then(rs.Accept)),
+		rs.NewRule("ARP", rs.Load(first, rs.EtherType), rs.Equal(first, 0x08, 0x06), rs.Then(rs.Accept)),
+		rs.NewRule("by device", inKey, rs.Go(setEgress, first)),
+	)}
 }
 
 func zoneSet() rs.Set { return rs.Set{Key: []rs.Field{rs.DeviceName}, Holds: rs.Zones} }

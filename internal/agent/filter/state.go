@@ -84,19 +84,12 @@ func newState(filter, track *rs.Table, f form) *state {
 			track.WantChain(name, chain)
 		}
 	}
-	s.wantConnected()
+	s.wantLeave()
 	return s
 }
 
-// wantConnected makes the chain for packets of connections. Ports whose groups are stateless are asked for only where
-// there are some.
-func (s *state) wantConnected() {
-	var rules []rs.Rule
-	if s.anyState > 0 {
-		rules = append(rules, rs.NewRule("stateless groups", inKey, rs.Go(setEgressAny, first)))
-	}
-	s.filter.WantChain("connected", rs.Chain{Rules: append(rules, rs.NewRule("it may leave", rs.Then(rs.Accept)))})
-}
+// wantLeave makes the chain of what leaves; it depends on whether there are ports whose groups are stateless.
+func (s *state) wantLeave() { s.filter.WantChain("leave", leaveChain(s.anyState > 0)) }
 
 // put takes a document that is new or has changed.
 func (s *state) put(d *sb.Document) {
@@ -311,7 +304,7 @@ func (s *state) wire(key string, p *port) {
 		// Whoever had the addresses before it may have left connections.
 		s.narrowed.port(key)
 	}
-	s.wantConnected()
+	s.wantLeave()
 }
 
 // unwire takes out what an earlier version of a port had, but for what the present one has.
@@ -350,7 +343,7 @@ func (s *state) removePort(key string) {
 	if s.form == formBridge {
 		s.track.Remove(setZones, rs.Element{First: rs.Key(rs.Device(old.device))})
 	}
-	s.wantConnected()
+	s.wantLeave()
 }
 
 // chooseChains finds the chains of the port's groups, and makes those that nobody had needed before.
