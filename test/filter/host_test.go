@@ -28,7 +28,7 @@ import (
 type host struct {
 	*testkit.Host
 	t         testing.TB
-	filters   agent.Part
+	filters   *filter.Part
 	wiring    agent.Part
 	workloads []*workload
 	number    int // of the next packet
@@ -80,7 +80,7 @@ func open(t testing.TB, ns *testkit.Host) (fd int) {
 	return fd
 }
 
-// program makes the host match the documents. The filters look again when the bridges are there.
+// program makes the host match the documents. The filters look again when the bridges are there, and at connections.
 func (h *host) program(view *agent.View) error {
 	for _, part := range []agent.Part{h.filters, h.wiring, h.filters} {
 		statuses, err := part.Reconcile(h.t.Context(), view)
@@ -93,7 +93,7 @@ func (h *host) program(view *agent.View) error {
 			}
 		}
 	}
-	return nil
+	return h.filters.Settle()
 }
 
 // settle waits until the bridges forward, which takes a moment after devices have come.

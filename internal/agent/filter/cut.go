@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -14,18 +15,22 @@ import (
 // To cut is to mark the connection in the kernel's memory: its packets are looked at one by one from then on. To have it
 // forgotten would not do. Its next packet, from the side that may still send, would begin it anew, and the other side's
 // would be answers. What is forgotten are the connections of addresses and networks that are gone.
+//
+// This file says which connections these are; walk.go goes through them.
 
 // cutMark is the mark of a connection that is cut.
 const cutMark = 1 << 24
 
 // narrowed collects what has changed so that it may forbid more than before.
 type narrowed struct {
-	all       bool // everything: what the rules were before is not known
-	ports     map[string]bool
-	groups    map[string]bool
-	sets      map[string]bool
-	zones     map[uint16]bool // whose networks are gone
-	addresses map[endpoint]bool
+	all    bool // everything: what the rules were before is not known
+	ports  map[string]bool
+	groups map[string]bool
+	sets   map[string]bool
+	// newcomers: among the ports are new ones, which must not inherit the connections of their addresses.
+	newcomers bool
+	zones     map[uint16]bool     // of networks that are gone, or that have just got the zone of one
+	addresses map[endpoint]string // of ports that are gone, with the network's bridge
 }
 
 // endpoint is an address on a network of this host.
@@ -34,10 +39,10 @@ type endpoint struct {
 	addr netip.Addr
 }
 
-func newNarrowed() narrowed {
-	return narrowed{
+func newNarrowed() *narrowed {
+	return &narrowed{
 		ports: map[string]bool{}, groups: map[string]bool{}, sets: map[string]bool{}, zones: map[uint16]bool{},
-		addresses: map[endpoint]bool{},
+		addresses: map[endpoint]string{},
 	}
 }
 
@@ -46,19 +51,25 @@ func (n *narrowed) group(id string)  { n.groups[id] = true }
 func (n *narrowed) set(name string)  { n.sets[name] = true }
 func (n *narrowed) zone(zone uint16) { n.zones[zone] = true }
 
-func (n *narrowed) gone(zone uint16, fixed []netip.Addr) {
-	for _, a := range fixed {
-		n.addresses[endpoint{zone, a}] = true
-	}
-}
-
 func (n *narrowed) empty() bool {
 	return !n.all && len(n.ports)+len(n.groups)+len(n.sets)+len(n.zones)+len(n.addresses) == 0
+}
+
+// add takes over what another one has collected.
+func (n *narrowed) add(o *narrowed) {
+	n.all, n.newcomers = n.all || o.all, n.newcomers || o.newcomers
+	maps.Copy(n.ports, o.ports)
+	maps.Copy(n.groups, o.groups)
+	maps.Copy(n.sets, o.sets)
+	maps.Copy(n.zones, o.zones)
+	maps.Copy(n.addresses, o.addresses)
 }
 
 // cutter decides which connections are to be cut.
 type cutter struct {
 	*state
+	narrowed *narrowed
+	version  int // of the state that it knows
 	// The filtered ports by each of their addresses, and those with blocks of addresses by their zone.
 	single map[endpoint][]*wiredPort
 	blocks map[uint16][]*wiredPort
@@ -66,15 +77,15 @@ type cutter struct {
 	suspects map[*wiredPort]bool
 }
 
-func (s *state) newCutter() *cutter {
+func (s *state) newCutter(n *narrowed) *cutter {
 	c := &cutter{
-		state: s, single: map[endpoint][]*wiredPort{}, blocks: map[uint16][]*wiredPort{}, suspects: map[*wiredPort]bool{},
+		state: s, narrowed: n, version: s.version, single: map[endpoint][]*wiredPort{}, blocks: map[uint16][]*wiredPort{}, suspects: map[*wiredPort]bool{},
 	}
 	for key, p := range s.ports {
 		if p.err != nil || !p.filtered {
 			continue
 		}
-		c.suspects[p] = s.narrowed.all || s.narrowed.ports[key] || s.narrowedGroups(p)
+		c.suspects[p] = n.all || n.ports[key] || s.narrowedGroups(n, p)
 		zone := s.zones.of(p.network)
 		wide := false
 		for _, identities := range p.identities {
@@ -94,14 +105,14 @@ func (s *state) newCutter() *cutter {
 }
 
 // narrowedGroups says whether rules of one of the port's groups have changed, or the members of a set that they ask.
-func (s *state) narrowedGroups(p *wiredPort) bool {
+func (s *state) narrowedGroups(n *narrowed, p *wiredPort) bool {
 	for _, id := range p.groups {
-		if s.narrowed.groups[id] {
+		if n.groups[id] {
 			return true
 		}
-		if g := s.groups[id]; g != nil && len(s.narrowed.sets) > 0 {
+		if g := s.groups[id]; g != nil && len(n.sets) > 0 {
 			for _, r := range g.rules {
-				if r.set != "" && s.narrowed.sets[r.set] {
+				if r.set != "" && n.sets[r.set] {
 					return true
 				}
 			}
@@ -117,7 +128,9 @@ func (c *cutter) fate(x conntrack.Connection) conntrack.Fate {
 	if x.Zone == 0 {
 		return fate // the host's own
 	}
-	if c.narrowed.zones[x.Zone] || c.narrowed.addresses[from] || c.narrowed.addresses[to] {
+	_, fromGone := c.narrowed.addresses[from]
+	_, toGone := c.narrowed.addresses[to]
+	if c.narrowed.zones[x.Zone] || fromGone || toGone {
 		return conntrack.Fate{Forget: true}
 	}
 	senders, receivers := c.at(from), c.at(to)

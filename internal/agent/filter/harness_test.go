@@ -133,7 +133,7 @@ func (l *lab) start() {
 	l.t.Cleanup(part.Close)
 }
 
-// apply adds the documents to those that there are, reconciles, and expects no trouble.
+// apply adds the documents to those that there are, reconciles, has connections looked at, and expects no trouble.
 func (l *lab) apply(documents ...*sb.Document) {
 	l.t.Helper()
 	for key, s := range l.try(documents...) {
@@ -153,6 +153,14 @@ func (l *lab) try(documents ...*sb.Document) map[string]agent.Status {
 }
 
 func (l *lab) reconcile() map[string]agent.Status {
+	l.t.Helper()
+	statuses := l.pass()
+	l.Check(l.part.Settle())
+	return statuses
+}
+
+// pass has the part reconcile, and leaves to it when it looks at connections.
+func (l *lab) pass() map[string]agent.Status {
 	l.t.Helper()
 	l.revision++
 	all := make([]*sb.Document, 0, len(l.docs))

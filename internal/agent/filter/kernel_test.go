@@ -148,7 +148,7 @@ func TestNetworksWithTheSameAddressesDoNotShareConnections(t *testing.T) {
 	table, err := conntrack.Open(l.NS)
 	l.Check(err)
 	defer table.Close()
-	_, err = table.Change(func(c conntrack.Connection) conntrack.Fate {
+	_, err = table.Find(func(c conntrack.Connection) conntrack.Fate {
 		zones[c.Zone] = true
 		return conntrack.Fate{Mark: c.Mark}
 	})

@@ -12,8 +12,8 @@
 // Read documents.go for what the server says, then state.go: it turns each document that changes into changes of sets and
 // chains. A rule of a group is one rule in the kernel, whatever the number of ports that have the group (groups.go), and
 // the members of a remote group or an address group are elements of a set (members.go). zones.go keeps networks with the
-// same addresses apart, cut.go ends connections that a change forbids, show.go tells what is in force. logs.go has packets
-// recorded where a log asks for it, and records.go writes down what the kernel hands over then.
+// same addresses apart, cut.go and walk.go end connections that a change forbids, show.go tells what is in force. logs.go has
+// packets recorded where a log asks for it, and records.go writes down what the kernel hands over then.
 //
 // Frames of devices that are not known, but have a port's name, are dropped in both directions, so that a workload whose
 // device appears before its document is cut off until its filters are in. The tables belong to the agent's process: while
@@ -69,7 +69,9 @@ type Part struct {
 	options Options
 	handle  *netlinkx.Handle
 
-	// mu is held by Reconcile, and by those who read counters; it guards what follows.
+	walker *walker
+
+	// mu is held by Reconcile, by those who read counters, and for moments by the walker; it guards what follows.
 	mu      sync.Mutex
 	conn    *rs.Conn
 	tracked *conntrack.Table
@@ -77,6 +79,8 @@ type Part struct {
 	track   *rs.Table
 	state   *state // nil before the first pass
 	view    *agent.View
+	// inHand is what the walker is going through connections for; nil: nothing.
+	inHand *narrowed
 	// changes is how many the last pass made in the tables.
 	changes int
 	// switched are the bridges, by index, that have been seen to be switched on.
@@ -116,6 +120,12 @@ func New(options Options) (*Part, error) {
 		p.handle.Close()
 		return nil, err
 	}
+	if p.walker, err = startWalker(p); err != nil {
+		p.tracked.Close()
+		p.conn.Close()
+		p.handle.Close()
+		return nil, err
+	}
 	if err := p.register(options.Registry); err != nil {
 		p.Close()
 		return nil, fmt.Errorf("register the counters of dropped packets: %w", err)
@@ -125,6 +135,7 @@ func New(options Options) (*Part, error) {
 
 // Close gives the sockets back; the filters stay in force. Neither Reconcile nor Watch may run any more.
 func (p *Part) Close() {
+	p.walker.close()
 	p.recorder.file.Close()
 	p.tracked.Close()
 	p.conn.Close()
@@ -188,13 +199,15 @@ func allClosed(view *agent.View, err error) (all []agent.Status) {
 }
 
 func (p *Part) pass(view *agent.View) error {
-	fresh := p.state == nil
-	if fresh {
+	if p.state == nil {
 		if err := p.begin(); err != nil {
 			return err
 		}
 	}
 	p.take(view)
+	if p.state.narrowed.newcomers {
+		p.takeBack()
+	}
 	p.changes = 0
 	if err := p.gates.devices(p); err != nil {
 		return err
@@ -208,7 +221,7 @@ func (p *Part) pass(view *agent.View) error {
 	if err := p.switchBridges(); err != nil {
 		return err
 	}
-	return p.cut(fresh)
+	return p.cut()
 }
 
 // begin finds out what the kernel can do, and what a former process left there.
@@ -237,6 +250,12 @@ func (p *Part) begin() error {
 	p.gates.begin(p.state, exposed)
 	p.state.logs.limit = p.options.LogLimit
 	p.state.logs.probe = func() error { return probeLogs(p.conn) }
+	if err := p.state.adoptGone(); err != nil {
+		p.state = nil
+		return err
+	}
+	// What a former process allowed is not known.
+	p.state.narrowed.all, p.state.narrowed.newcomers = true, true
 	p.options.Logger.Info("connections through bridges are followed", "part", name, "family", f.String())
 	return nil
 }
@@ -260,6 +279,12 @@ func (p *Part) take(view *agent.View) {
 	p.state.merge()
 	p.state.wantLogs()
 	p.recorder.want(len(p.state.logs.ports) > 0)
+	p.state.version++
+	if p.view == nil {
+		for _, zone := range p.state.zones.sweep() {
+			p.state.narrowed.zone(zone)
+		}
+	}
 	p.view = view
 }
 
@@ -282,30 +307,6 @@ func (p *Part) apply() error {
 			p.drift("table", t.String(), "changed by somebody else")
 		}
 	}
-	return nil
-}
-
-// cut ends the connections that what has changed forbids. What a former process allowed is not known, so the first time
-// all of them are looked at.
-func (p *Part) cut(fresh bool) error {
-	s := p.state
-	if fresh {
-		for _, zone := range s.zones.sweep() {
-			s.narrowed.zone(zone)
-		}
-		s.narrowed.all = true
-	}
-	if s.narrowed.empty() {
-		return nil
-	}
-	n, err := p.tracked.Change(s.newCutter().fate)
-	if err != nil {
-		return err
-	}
-	if n > 0 {
-		p.options.Logger.Debug("connections were cut", "part", name, "connections", n)
-	}
-	s.narrowed = newNarrowed()
 	return nil
 }
 

@@ -35,6 +35,8 @@ const (
 	setOwn6      = "addresses6"
 	setHas6      = "has-ipv6"
 	setZones     = "zones" // of the table that tracks
+	setGone4     = "gone4" // likewise: a network's bridge and an address of which connections are to be forgotten
+	setGone6     = "gone6"
 )
 
 // sets are the declarations of those that are always there.

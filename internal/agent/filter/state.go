@@ -35,8 +35,10 @@ type state struct {
 	// anyState is how many ports have stateless groups.
 	anyState int
 	// narrowed collects what may forbid connections that were allowed; see cut.go.
-	narrowed narrowed
-	logs     logs
+	narrowed *narrowed
+	// version is how often documents have changed.
+	version int
+	logs    logs
 }
 
 // wiredPort is a port and what it has in the tables.
@@ -79,6 +81,8 @@ func newState(filter, track *rs.Table, f form) *state {
 		filter.WantChain(name, chain)
 	}
 	track.WantSet(setZones, zoneSet())
+	track.WantSet(setGone4, rs.Set{Key: []rs.Field{rs.DeviceName, rs.IPv4}})
+	track.WantSet(setGone6, rs.Set{Key: []rs.Field{rs.DeviceName, rs.IPv6}})
 	if f == formINet {
 		for name, chain := range trackChains(f) {
 			track.WantChain(name, chain)
@@ -153,9 +157,12 @@ func (s *state) putSegment(key string, body *sb.Segment) {
 
 // joinNetwork has what enters by the device, and in the inet family by the network's bridge, tracked in its zone.
 func (s *state) joinNetwork(network, device string) {
-	zone, err := s.zones.join(network)
+	zone, fresh, err := s.zones.join(network)
 	if err != nil {
 		return // see zones: without one, its connections are not known, and only what rules allow passes
+	}
+	if fresh {
+		s.narrowed.zone(zone) // some other network may have had it
 	}
 	s.putZone(model.BridgeName(network), zone)
 	if device != "" && s.form == formBridge {
@@ -292,19 +299,35 @@ func (s *state) wire(key string, p *port) {
 	if !now.stateful {
 		s.anyState++
 	}
+	if now.filtered {
+		s.narrow(key, old, now)
+	}
 	if old != nil {
 		s.unwire(old, now.elements)
-		if now.filtered && old.err == nil {
-			s.narrowed.port(key)
-		}
 		if old.device != now.device {
 			delete(s.devices, old.device)
 		}
-	} else if now.filtered {
-		// Whoever had the addresses before it may have left connections.
-		s.narrowed.port(key)
 	}
 	s.wantLeave()
+}
+
+// narrow has the connections of a port looked at that is new or has changed. Whoever had its addresses before it may have
+// left some.
+func (s *state) narrow(key string, old, now *wiredPort) {
+	var had []netip.Addr
+	switch {
+	case old == nil:
+		s.narrowed.newcomers = true
+	case old.err != nil:
+		return
+	default:
+		s.gone(old, now.fixed)
+		had = old.fixed
+	}
+	s.narrowed.port(key)
+	for _, a := range now.fixed {
+		s.narrowed.newcomers = s.narrowed.newcomers || !slices.Contains(had, a)
+	}
 }
 
 // unwire takes out what an earlier version of a port had, but for what the present one has.
@@ -337,7 +360,7 @@ func (s *state) removePort(key string) {
 	delete(s.ports, key)
 	delete(s.devices, old.device)
 	if old.err == nil {
-		s.narrowed.gone(s.zones.of(old.network), old.fixed)
+		s.gone(old, nil)
 	}
 	s.unwire(old, nil)
 	if s.form == formBridge {

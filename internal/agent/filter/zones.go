@@ -44,21 +44,22 @@ func deviceOf(e rs.Element) string {
 	return e.First
 }
 
-// join counts a user of the network's zone, which is never 0: that is the one of the host itself.
-func (z *zones) join(network string) (uint16, error) {
+// join counts a user of the network's zone, which is never 0: that is the one of the host itself. It says whether the
+// network has got it just now.
+func (z *zones) join(network string) (zone uint16, fresh bool, err error) {
 	z.users[network]++
 	bridge := model.BridgeName(network)
 	if n := z.byBridge[bridge]; n != 0 {
-		return n, nil
+		return n, false, nil
 	}
 	for range 1<<16 - 1 {
 		z.next++
 		if z.next != 0 && !z.used[z.next] {
 			z.byBridge[bridge], z.used[z.next] = z.next, true
-			return z.next, nil
+			return z.next, true, nil
 		}
 	}
-	return 0, errNoZone
+	return 0, false, errNoZone
 }
 
 // leave takes a user back; gone says that it was the last one, and that the zone is free.

@@ -91,43 +91,43 @@ type Fate struct {
 	Mark uint32
 }
 
-// Change goes through all connections, and has happen to each what decide says. It returns how many were changed; one that
-// ends by itself meanwhile is not counted.
-func (t *Table) Change(decide func(Connection) Fate) (int, error) {
-	type change struct {
-		Connection
-		Fate
-	}
-	var all []change
+// Change is what is to become of a connection that was found.
+type Change struct {
+	connection Connection
+	fate       Fate
+}
+
+// Find goes through all connections, and returns those of which decide says that something is to become of them.
+func (t *Table) Find(decide func(Connection) Fate) ([]Change, error) {
+	var all []Change
 	err := t.request(msgGet, unix.NLM_F_DUMP, unix.AF_UNSPEC).ExecuteIter(unix.NETLINK_NETFILTER, 0, func(m []byte) bool {
 		if c, ok := parse(m); ok {
 			if fate := decide(c); fate.Forget || fate.Mark != c.Mark {
-				all = append(all, change{c, fate})
+				all = append(all, Change{c, fate})
 			}
 		}
 		return true
 	})
 	if err != nil {
-		return 0, fmt.Errorf("read the connections: %w", err)
+		return nil, fmt.Errorf("read the connections: %w", err)
 	}
-	n := 0
-	for _, c := range all {
-		var req *nl.NetlinkRequest
-		if c.Forget {
-			req = t.about(msgDelete, c.Connection)
-			req.AddData(nl.NewRtAttr(attrID, c.id))
-		} else {
-			req = t.about(msgNew, c.Connection)
-			req.AddData(nl.NewRtAttr(attrMark, binary.BigEndian.AppendUint32(nil, c.Fate.Mark)))
-		}
-		switch _, err := req.Execute(unix.NETLINK_NETFILTER, 0); {
-		case err == nil:
-			n++
-		case !errors.Is(err, unix.ENOENT):
-			return n, fmt.Errorf("change the connection from %s to %s: %w", c.Source, c.Destination, err)
-		}
+	return all, nil
+}
+
+// Do makes a change. It is no error if the connection has ended by itself.
+func (t *Table) Do(c Change) error {
+	var req *nl.NetlinkRequest
+	if c.fate.Forget {
+		req = t.about(msgDelete, c.connection)
+		req.AddData(nl.NewRtAttr(attrID, c.connection.id))
+	} else {
+		req = t.about(msgNew, c.connection)
+		req.AddData(nl.NewRtAttr(attrMark, binary.BigEndian.AppendUint32(nil, c.fate.Mark)))
 	}
-	return n, nil
+	if _, err := req.Execute(unix.NETLINK_NETFILTER, 0); err != nil && !errors.Is(err, unix.ENOENT) {
+		return fmt.Errorf("change the connection from %s to %s: %w", c.connection.Source, c.connection.Destination, err)
+	}
+	return nil
 }
 
 // about begins a message about a connection.
