@@ -176,8 +176,6 @@ func ingressChain(groups []string, stateful bool) rs.Chain {
 	var rules []rs.Rule
 	if stateful {
 		rules = append(rules, rs.NewRule("3: of a connection", hasMark, setMark(0), rs.Then(rs.Accept)))
-	} else {
-		rules = append(rules, rs.NewRule("connections mean nothing", setMark(0)))
 	}
 	rules = append(rules,
 		rs.NewRule("1: ARP", frameIs(0x08, 0x06), rs.Then(rs.Accept)),

@@ -261,6 +261,12 @@ func leaveChain(anyStateless bool) rs.Chain {
 	)}
 }
 
+// unmarkChain takes off the mark, which is for the way through the bridge only, from what stateless ports get. The others
+// accept by it, and take it off themselves.
+func unmarkChain() rs.Chain {
+	return rs.Chain{Base: &rs.Base{Hook: rs.Postrouting}, Rules: []rs.Rule{rs.NewRule("take the mark off", hasMark, setMark(0))}}
+}
+
 func zoneSet() rs.Set { return rs.Set{Key: []rs.Field{rs.DeviceName}, Holds: rs.Zones} }
 
 // mac is the form of a MAC in a key.

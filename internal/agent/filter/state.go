@@ -88,12 +88,19 @@ func newState(filter, track *rs.Table, f form) *state {
 			track.WantChain(name, chain)
 		}
 	}
-	s.wantLeave()
+	s.wantStateless()
 	return s
 }
 
-// wantLeave makes the chain of what leaves; it depends on whether there are ports whose groups are stateless.
-func (s *state) wantLeave() { s.filter.WantChain("leave", leaveChain(s.anyState > 0)) }
+// wantStateless makes the chains that depend on whether there are ports whose groups are stateless.
+func (s *state) wantStateless() {
+	s.filter.WantChain("leave", leaveChain(s.anyState > 0))
+	if s.anyState > 0 {
+		s.filter.WantChain("postrouting", unmarkChain())
+	} else {
+		s.filter.DropChain("postrouting")
+	}
+}
 
 // put takes a document that is new or has changed.
 func (s *state) put(d *sb.Document) {
@@ -308,7 +315,7 @@ func (s *state) wire(key string, p *port) {
 			delete(s.devices, old.device)
 		}
 	}
-	s.wantLeave()
+	s.wantStateless()
 }
 
 // narrow has the connections of a port looked at that is new or has changed. Whoever had its addresses before it may have
@@ -366,7 +373,7 @@ func (s *state) removePort(key string) {
 	if s.form == formBridge {
 		s.track.Remove(setZones, rs.Element{First: rs.Key(rs.Device(old.device))})
 	}
-	s.wantLeave()
+	s.wantStateless()
 }
 
 // chooseChains finds the chains of the port's groups, and makes those that nobody had needed before.
