@@ -2,9 +2,11 @@ package filter_test
 
 import (
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
+	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
 
@@ -30,6 +32,9 @@ func BenchmarkForwarding(b *testing.B) {
 
 func compareForms(b *testing.B, ports int) {
 	plain := newTrack(b, "plain bridge", newLab(b, networkA))
+	without := newLab(b, networkA)
+	switchOff(b, without)
+	bare := newTrack(b, "no br_netfilter", without)
 	filtered := newLab(b, networkA)
 	filtered.timed(benchPolicy(ports)...)
 	ours := newTrack(b, "filtered", filtered)
@@ -38,7 +43,7 @@ func compareForms(b *testing.B, ports int) {
 	form := restore(b, chained, neutronChains(ports))
 	chains := newTrack(b, "iptables ("+form+")", chained)
 
-	tracks := []*track{plain, ours, chains}
+	tracks := []*track{plain, bare, ours, chains}
 	for n := range rounds {
 		for i := range tracks {
 			tracks[(n+i)%len(tracks)].round(b) // none is always the one after the slowest
@@ -58,8 +63,24 @@ func compareForms(b *testing.B, ports int) {
 	compare(b, "of-plain-packets", ours.packets, plain.packets, packets)
 	compare(b, "times-iptables-throughput", ours.gigabits, chains.gigabits, overThroughput)
 	compare(b, "times-iptables-packets", ours.packets, chains.packets, overPackets)
+	compare(b, "of-bare-throughput", ours.gigabits, bare.gigabits, 0)
+	compare(b, "of-bare-packets", ours.packets, bare.packets, 0)
 	compare(b, "times-plain-cost-of-bytes", ours.byteCosts, plain.byteCosts, 0)
 	compare(b, "times-plain-cost-of-packets", ours.packetCost, plain.packetCost, 0)
+}
+
+// switchOff makes the host one of those where br_netfilter takes nobody's packets. By default it takes those of all bridges
+// where the kernel has it, also of the plain one, and has them pass by hooks where nobody waits for them.
+func switchOff(b *testing.B, l *lab) {
+	b.Helper()
+	l.Check(netns.Do(l.NS, func() error {
+		for _, family := range []string{"ip", "ip6", "arp"} {
+			if err := os.WriteFile("/proc/sys/net/bridge/bridge-nf-call-"+family+"tables", []byte("0"), 0o644); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
 }
 
 // compare reports the median of the shares in each round: what the machine does besides changes from round to round, but
