@@ -96,7 +96,10 @@
 // A fragmented datagram is decided as the whole that it makes: no part of it arrives unless the whole may pass, and
 // none of one whose parts are not all there, or whose first part does not have all headers (RFC 8200, section 4.5).
 // Parts of IPv6 that are all shorter than its least MTU, 1280 bytes, may be lost: kernels that track connections in the
-// bridge do not make such. Every part of a packet from :: has to say that it is one of ICMPv6, which it does not behind
+// bridge do not make such. Behind the header of the fragment, destination options may make a datagram be lost, too: such a
+// kernel puts the parts together and takes them apart as if the options were to be in each of them, and gives up where a
+// later part then has no room, because it is as long as the first. (Linux itself, as a sender, has the options before the
+// header of the fragment, in each part. The connection has begun all the same.) Every part of a packet from :: has to say that it is one of ICMPv6, which it does not behind
 // destination options.
 //
 // # Where it differs from Neutron's iptables driver

@@ -55,7 +55,7 @@ func TestKernelDecidesLikeTheDefinition(t *testing.T) {
 	d := &differential{host: newHost(t), store: openStore(t), reasons: map[verdict.Reason]int{}}
 	d.run(t, "the same", "20150408", checks)
 	d.run(t, "new", "0", checks)
-	t.Logf("%d packets; what decided: %v", d.packets, d.reasons)
+	t.Logf("%d packets, %d lost as they may be; what decided: %v", d.packets, d.lost, d.reasons)
 	for _, why := range everyReason {
 		if d.reasons[why] == 0 && checks >= cases && !t.Failed() {
 			t.Errorf("no packet was decided by %s: such packets prove little", why)
@@ -115,6 +115,9 @@ type differential struct {
 	revision int64
 	packets  int
 	reasons  map[verdict.Reason]int
+	// inBridges says that the kernel tracks connections in bridges; lost counts what it may lose, and has.
+	inBridges bool
+	lost      int
 }
 
 func (d *differential) check(t *rapid.T) {
@@ -154,6 +157,7 @@ func (d *differential) program(t *rapid.T, o objects) {
 	}
 	if d.revision == 1 {
 		d.host.settle()
+		d.inBridges = d.host.family() == "bridge"
 	}
 }
 
@@ -177,6 +181,10 @@ func (d *differential) compare(t *rapid.T, o objects, packets []sent, connection
 			pass := v.Pass && !p.form.lost
 			if pass {
 				connections.Passed(network, p.packet)
+			}
+			if pass && !seen[i][to] && d.inBridges && mayBeLost(p.packet, p.form) {
+				d.lost++
+				continue
 			}
 			if pass != seen[i][to] {
 				t.Fatalf("%s\nhas arrived at %s: %v, but the definition says %+v (established: %v)\n%s\n%s", p, slots[to].name,

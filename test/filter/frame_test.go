@@ -57,17 +57,41 @@ func encode(number int, p *verdict.Packet, f form) [][]byte {
 	default:
 		return [][]byte{frame(bytes.Repeat(mark(number), 5))}
 	}
-	payload := upper(number, p, f)
-	if f.options { // destination options: one of padding
-		payload = slices.Concat([]byte{p.Protocol, 0, 1, 4, 0, 0, 0, 0}, payload)
-	}
 	var frames [][]byte
-	for i, part := range split(payload, max(1, f.parts)) {
+	for i, part := range split(payload(number, p, f), max(1, f.parts)) {
 		if !f.lost || i != 0 {
 			frames = append(frames, frame(datagram(number, p, f, part)))
 		}
 	}
 	return frames
+}
+
+// options are destination options of IPv6, of padding only.
+var options = []byte{0, 0, 1, 4, 0, 0, 0, 0}
+
+// payload is what comes behind the header of IP.
+func payload(number int, p *verdict.Packet, f form) []byte {
+	b := upper(number, p, f)
+	if f.options {
+		b = slices.Concat([]byte{p.Protocol}, options[1:], b)
+	}
+	return b
+}
+
+// mayBeLost says whether a kernel that tracks connections in bridges may lose the packet although it may pass: where a
+// later part has no room for the options, see package verdict.
+func mayBeLost(p *verdict.Packet, f form) bool {
+	if !f.options || f.parts < 2 {
+		return false
+	}
+	longest, later := 0, 0
+	for i, part := range split(payload(0, p, f), f.parts) {
+		longest = max(longest, len(part.bytes))
+		if i > 0 {
+			later = max(later, len(part.bytes))
+		}
+	}
+	return later > longest-len(options)
 }
 
 func arpMessage(number int, p *verdict.Packet, f form) []byte {

@@ -96,6 +96,18 @@ func (h *host) program(view *agent.View) error {
 	return h.filters.Settle()
 }
 
+// family is the one in which the kernel tracks the connections of bridges.
+func (h *host) family() string {
+	h.t.Helper()
+	for _, s := range slots {
+		if view, err := h.filters.Show(s.id); err == nil {
+			return view.Family
+		}
+	}
+	h.t.Fatal("none of the ports is known")
+	return ""
+}
+
 // settle waits until the bridges forward, which takes a moment after devices have come.
 func (h *host) settle() {
 	h.t.Helper()
