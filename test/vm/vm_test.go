@@ -20,7 +20,9 @@ import (
 var programs = []struct{ name, pkg, tests, flags string }{
 	{"bridges and tunnels", "internal/agent/l2", "TestTwoHosts|TestAnAddressThatMoves|TestDriftHeals|TestARestartedAgent|" +
 		"TestSequenceOfViews|TestWithoutTheGuard|TestTheGuardIsPutBack|TestABridge", ""},
-	{"filters", "test/filter", "TestKernelDecides", "-rapid.checks=5"},
+	{"filters", "test/filter", "TestKernelDecides", "-rapid.checks=8"},
+	{"logs, and tables that anybody may flush", "internal/agent/filter", "TestAFlushedTable|TestGatesAreFound|" +
+		"TestAcceptedAndDropped|TestLogsAreFound/flush_ruleset", ""},
 }
 
 // script runs one test program after the other. Its arguments are the directory for the results, then for each program
