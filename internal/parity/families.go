@@ -253,8 +253,16 @@ func routing() []Family {
 			},
 		},
 		{
-			Aliases: []string{"l3-ha", "dvr"}, Plane: NotYet, Note: "such a router is served by one host",
-			Tests: []string{service + "l3.TestHighlyAvailableAndDistributedRoutersSayWhatTheyAre"},
+			Aliases: []string{"l3-ha"}, Plane: Works, Note: "on hosts with a tunnel address and keepalived",
+			Tests: []string{
+				service + "l3.TestAHighlyAvailableRouterIsOnAllHostsOfItsGroup", service + "l3.TestAGroupChangesOneHostAtATime",
+				rest + "TestHighlyAvailableRoutersShowTheRolesOfTheirHosts",
+				"internal/agent/gateway.TestConnectionsSurviveTheDeathOfTheActiveHost",
+			},
+		},
+		{
+			Aliases: []string{"dvr"}, Plane: NotYet, Note: "such a router is served by one host, or by one gateway group",
+			Tests: []string{service + "l3.TestADistributedRouterSaysWhatItIs"},
 		},
 		{
 			Aliases: []string{"l3-conntrack-helper", "expose-l3-conntrack-helper"}, Plane: Works,
