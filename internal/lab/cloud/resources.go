@@ -13,6 +13,8 @@ type Agent struct {
 	Binary string `json:"binary"`
 	Host   string `json:"host"`
 	Alive  bool   `json:"alive"`
+	// HAState is what its host is for the router whose agents are listed: active, standby; empty: nothing is known.
+	HAState string `json:"ha_state,omitempty"`
 }
 
 // Network is a layer-2 network. The provider attributes are shown to administrators only.

@@ -12,6 +12,8 @@ type Router struct {
 	Name         string   `json:"name,omitempty"`
 	Status       string   `json:"status,omitempty"`
 	StatusReason string   `json:"status_reason,omitempty"`
+	ProjectID    string   `json:"project_id,omitempty"`
+	HA           bool     `json:"ha,omitempty"`
 	Gateway      *Gateway `json:"external_gateway_info,omitempty"`
 }
 
@@ -53,6 +55,13 @@ func (c *Client) Router(ctx context.Context, id string) (Router, error) {
 	var answer struct{ Router Router }
 	err := c.do(ctx, http.MethodGet, "/routers/"+url.PathEscape(id), nil, &answer)
 	return answer.Router, err
+}
+
+// RouterAgents lists the L3 agents that have the router.
+func (c *Client) RouterAgents(ctx context.Context, router string) ([]Agent, error) {
+	var answer struct{ Agents []Agent }
+	err := c.do(ctx, http.MethodGet, "/routers/"+url.PathEscape(router)+"/l3-agents", nil, &answer)
+	return answer.Agents, err
 }
 
 // AttachRouter makes the router the gateway of a subnet.

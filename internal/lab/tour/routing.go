@@ -312,5 +312,6 @@ func routingSteps() []step {
 		{"out", "source NAT: everybody reaches the outside, seen as the router", curlOut},
 		{"floating IP", "an address outside for one workload, in both directions", floatIn},
 		{"port forwarding", "one port of an address outside for a workload", forwardIn},
+		{"takeover", "a router on two hosts: the active one loses its cables while a download runs through it", takeOver},
 	}
 }

@@ -1,10 +1,11 @@
 // Package tour walks through what the product does, on a lab that is up: a network is made as any OpenStack client
 // makes it, two workloads on two hosts get their addresses by DHCP, reach each other through the overlay, and what is
-// damaged by hand heals; then networks meet in a router, which also leads to the internet and back.
+// damaged by hand heals; then networks meet in a router, which also leads to the internet and back, and another router
+// loses the host that forwards for it.
 //
-// tour.go runs steps and tells of them; steps.go holds the steps in their order, routing.go those about routers;
-// expect.go waits for facts and says what was seen instead; ping.go is the echo that the workloads send, web.go are the
-// pages that they fetch; screen.go is how it looks.
+// tour.go runs steps and tells of them; steps.go holds the steps in their order, routing.go and takeover.go those about
+// routers; expect.go waits for facts and says what was seen instead; ping.go is the echo that the workloads send, web.go
+// are the pages that they fetch; screen.go is how it looks.
 package tour
 
 import (
