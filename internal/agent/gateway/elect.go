@@ -255,12 +255,14 @@ func (p *Part) switchRouters(ctx context.Context) {
 	if !known {
 		return
 	}
+	start := time.Now()
 	if err := p.routers.Switch(); err != nil {
 		p.options.Logger.Error("routers do not follow their gateway group", "part", name, "error", err)
 		pause(ctx, again)
 		p.wake()
 		return
 	}
+	p.options.Logger.Debug("routers follow their gateway groups", "part", name, "took", time.Since(start), "start", start)
 	p.mu.Lock()
 	changed := false
 	for _, m := range mute {

@@ -148,6 +148,25 @@ func (g *gatewayHost) start() {
 	g.agent = cmd
 }
 
+// cpuTime is what the agent has used of the processors.
+func (g *gatewayHost) cpuTime() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.agent == nil {
+		return 0
+	}
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", g.agent.Process.Pid))
+	g.Check(err)
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	ticks := 0
+	for _, field := range fields[11:13] { // in user and in kernel mode
+		n, err := strconv.Atoi(field)
+		g.Check(err)
+		ticks += n
+	}
+	return time.Duration(ticks) * time.Second / 100
+}
+
 // kill ends the agent with SIGKILL.
 func (g *gatewayHost) kill() {
 	g.mu.Lock()

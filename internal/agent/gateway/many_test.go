@@ -74,10 +74,11 @@ func manyMove(t testing.TB, routers, floating int) (longest time.Duration) {
 	} {
 		time.Sleep(time.Second) // what was announced a second time is over
 		s.mark()
+		before := w.hosts[1].cpuTime()
 		took := w.moves(t, routers, c.cause)
 		testkit.Eventually(t, patience, "the stream flowing", s.flows)
-		t.Logf("%s: all %d routers with %d floating IPs moved after %v; a packet stream had an outage of %v", c.name, routers,
-			routers*floating, took, s.outage())
+		t.Logf("%s: all %d routers with %d floating IPs moved after %v; a packet stream had an outage of %v; the agent used %v "+
+			"of a processor", c.name, routers, routers*floating, took, s.outage(), w.hosts[1].cpuTime()-before)
 		longest = max(longest, took)
 		if n == 0 { // back, by the same way
 			w.settle()

@@ -256,6 +256,7 @@ func (p *Part) Switch() error {
 	p.standbys.mu.Unlock()
 	var mu sync.Mutex
 	var failed []error
+	var muted []*standby
 	var workers errgroup.Group
 	workers.SetLimit(runtime.GOMAXPROCS(0))
 	// Who has to fall silent goes first: better nobody answers for an address than two.
@@ -270,50 +271,61 @@ func (p *Part) Switch() error {
 	})
 	for _, id := range ids {
 		workers.Go(func() error {
-			if err := p.switchOne(id, all[id]); err != nil {
-				mu.Lock()
-				defer mu.Unlock()
+			fell, err := p.switchOne(id, all[id])
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
 				failed = append(failed, fmt.Errorf("router %s: %w", id, err))
+			}
+			if fell {
+				muted = append(muted, all[id])
 			}
 			return nil
 		})
 	}
-	return errors.Join(workers.Wait(), errors.Join(failed...))
+	err := workers.Wait()
+	for _, x := range muted { // when all are mute: it is slower, and not as urgent
+		x.mu.Lock()
+		if !x.active && x.ns != nil {
+			p.forgetPlaces(x)
+		}
+		x.mu.Unlock()
+	}
+	return errors.Join(err, errors.Join(failed...))
 }
 
-func (p *Part) switchOne(router string, x *standby) error {
+// switchOne switches a router, and says whether it fell silent.
+func (p *Part) switchOne(router string, x *standby) (fell bool, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	active, known := p.options.Roles.Active(x.group)
 	if x.ns == nil || !known || x.active == active {
-		return nil
+		return false, nil
 	}
 	conn, err := nftmap.Dial(x.ns)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer conn.Close()
 	have, err := conn.Elements(standbyTableID, activeLegs)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if active {
 		p.options.Roles.Prepare(router, x.ns)
 		if active, _ = p.options.Roles.Active(x.group); !active {
-			return nil // another host has taken over meanwhile
+			return false, nil // another host has taken over meanwhile
 		}
 	}
 	if err := conn.Apply(standbyTableID, difference(activeLegs, have, x.elements(active))); err != nil {
-		return err
+		return false, err
 	}
 	x.active = active
-	if !active {
-		p.forgetPlaces(x)
-		return nil
+	if active {
+		p.speaker.announce(router, x.ns, x.wanted, moved(x.wanted, x.index))
+		p.speaker.again(router)
 	}
-	p.speaker.announce(router, x.ns, x.wanted, moved(x.wanted, x.index))
-	p.speaker.again(router)
-	return nil
+	return !active, nil
 }
 
 // Announce announces the active routers of the groups again: where other hosts have learned that their MACs are may be out
