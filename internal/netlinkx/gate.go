@@ -80,8 +80,8 @@ func (h *Handle) HasGate(index int, mark uint32) (bool, error) {
 		})
 		return nil
 	})
-	if Gone(err) || errors.Is(err, unix.EINVAL) { // it has no such qdisc
-		return false, nil
+	if Gone(err) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
+		return false, nil // it has no such qdisc, or the kernel has none at all
 	}
 	return found, err
 }

@@ -31,8 +31,8 @@ type gates struct {
 	view      *agent.View // for which that was found out
 	looked    time.Time
 	checked   time.Time
-	// broken is why this kernel has no gates, told once.
-	broken bool
+	// swept says that gates which a former process has left are gone; broken, that this kernel has none, which is told once.
+	swept, broken bool
 	// heard says that a device may have come or changed; listening, that this matters.
 	heard, listening atomic.Bool
 }
@@ -67,7 +67,7 @@ func (g *gates) open(s *state) {
 
 // hear takes note of devices that come or change.
 func (g *gates) hear(e netlinkx.Event, changed func()) {
-	if g.listening.Load() && e.Neigh == nil && (e.Link == nil || e.Link.Master != 0) {
+	if g.listening.Load() && e.Neigh == nil {
 		g.heard.Store(true)
 		changed()
 	}
@@ -95,18 +95,45 @@ func (g *gates) devices(p *Part) error {
 			p.filter.Put(setGated, rs.Element{First: rs.Key(rs.Device(name))}, rs.Value{})
 		}
 	}
-	names := map[string]bool{}
-	for _, name := range now {
-		names[name] = true
+	// A device that leaves the bridges loses its gate first: what it sends then is nothing that the filters have seen.
+	if err := g.sweep(p, links, now); err != nil {
+		return err
 	}
 	for e := range maps.Clone(p.filter.Elements(setGated)) {
-		// What has left the bridges with its gate stays marked until it is gone: it does no harm.
-		if name := deviceOf(e); !names[name] && links[name] == nil {
+		if l := links[deviceOf(e)]; l == nil || now[l.Index] == "" {
 			p.filter.Remove(setGated, e)
 		}
 	}
 	maps.DeleteFunc(g.armed, func(index int, _ bool) bool { return now[index] == "" })
 	g.inBridges, g.view, g.looked = now, p.view, time.Now()
+	return nil
+}
+
+// sweep takes away the gates of devices that are not to have one: at first of all of them, since a former process may have
+// left some, and then of those that have left our bridges.
+func (g *gates) sweep(p *Part, links map[string]*netlinkx.Link, keep map[int]string) error {
+	for name, l := range links {
+		if keep[l.Index] != "" || g.swept && g.inBridges[l.Index] == "" {
+			continue
+		}
+		if err := p.openGate(l.Index, name); err != nil {
+			return err
+		}
+	}
+	g.swept = true
+	return nil
+}
+
+// openGate takes the gate of a device away, if it has one.
+func (p *Part) openGate(index int, device string) error {
+	has, err := p.handle.HasGate(index, passed)
+	if err == nil && has {
+		p.changes++
+		err = p.handle.DeleteGate(index)
+	}
+	if err != nil && !netlinkx.Gone(err) {
+		return fmt.Errorf("open the gate of %s: %w", device, err)
+	}
 	return nil
 }
 
@@ -123,8 +150,14 @@ func (g *gates) keep(p *Part) error {
 		}
 	case !exposed && g.on:
 		return g.remove(p)
-	case !g.on:
+	case !g.on && g.swept:
 		return nil
+	case !g.on:
+		links, err := p.handle.Links()
+		if err != nil {
+			return err
+		}
+		return g.sweep(p, links, nil)
 	}
 	if err := g.answer(p); err != nil {
 		return err
@@ -188,13 +221,9 @@ func (g *gates) arm(p *Part, index int, device string) error {
 
 // remove takes the gates away, and then what marks packets for them.
 func (g *gates) remove(p *Part) error {
-	for index, name := range g.inBridges {
-		has, err := p.handle.HasGate(index, passed)
-		if err == nil && has {
-			err = p.handle.DeleteGate(index)
-		}
-		if err != nil && !netlinkx.Gone(err) {
-			return fmt.Errorf("open the gate of %s: %w", name, err)
+	for index, device := range g.inBridges {
+		if err := p.openGate(index, device); err != nil {
+			return err
 		}
 	}
 	g.on = false

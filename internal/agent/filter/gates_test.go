@@ -124,6 +124,34 @@ func TestGatesGoWhenTheTableHasAnOwner(t *testing.T) {
 	}
 }
 
+// TestADeviceThatLeavesLosesItsGate: an interface of the host is given back as it was, also when no agent ran meanwhile.
+func TestADeviceThatLeavesLosesItsGate(t *testing.T) {
+	l := exposedLab(t)
+	l.apply(open("default"), portDocument(port(networkA, 1, "default")))
+	l.workload(networkA, 1)
+	for _, uplink := range []string{"uplink0", "uplink1"} {
+		l.Plug(uplink, mac(9))
+		l.Run("ip", "link", "set", uplink, "master", bridge(networkA), "up")
+	}
+	l.reconcile()
+	l.Run("ip", "link", "set", "uplink0", "nomaster")
+	l.reconcile()
+	if l.gated("uplink0") || !l.gated("uplink1") {
+		t.Error("the wrong devices have gates")
+	}
+	if text := l.Run("nft", "list", "set", "bridge", "neutrino-filter", "gated"); strings.Contains(text, "uplink0") {
+		t.Errorf("%s", text)
+	}
+	l.part.Close()
+	l.Run("ip", "link", "set", "uplink1", "nomaster")
+	l.Run("nft", "flush ruleset") // and what comes next has an owner
+	l.start()
+	l.reconcile()
+	if l.gated("uplink1") || l.gated(device(1)) {
+		t.Error("gates stay behind")
+	}
+}
+
 func TestAnOwnedTableHasNoGates(t *testing.T) {
 	l := newLab(t, networkA)
 	l.apply(open("default"), portDocument(port(networkA, 1, "default")))
