@@ -84,9 +84,10 @@ type logWants struct {
 
 func newLogs() logs { return logs{all: map[string]*packetLog{}} }
 
-// touch notes that a document has changed on which it depends what is recorded.
+// touch notes that a document has changed on which it depends what is recorded. Of groups that is only which there are, see
+// setGroup.
 func (l *logs) touch(d *sb.Document) {
-	if d.GetSetMember() == nil {
+	if d.GetPort() != nil || d.GetLog() != nil {
 		l.dirty = true
 	}
 }
@@ -162,8 +163,14 @@ func (l *logs) choose(ports map[string]*wiredPort) {
 // logWants is what the table needs for the logs as they are.
 func (s *state) logWants() logWants {
 	w := logWants{limits: map[string]bool{}, elements: map[element]rs.Value{}, groups: map[string]bool{}}
+	names := map[string]string{} // many ports have the same logs
 	want := func(set string, p *wiredPort, chosen []string) {
-		limit := s.logs.limitName(chosen)
+		key := strings.Join(chosen, " ")
+		limit := names[key]
+		if limit == "" {
+			limit = s.logs.limitName(key)
+			names[key] = limit
+		}
 		w.limits[limit] = true
 		w.elements[element{set, rs.Element{First: rs.Key(rs.Device(p.device))}}] = rs.Value{Limit: limit}
 	}
@@ -203,9 +210,9 @@ func chosenLogs(event string, from []*packetLog, which func(*packetLog) bool) []
 	return append([]string{event}, ids...)
 }
 
-// limitName is the name of the limit of what these logs record; another limit has another name.
-func (l *logs) limitName(chosen []string) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s", l.limit.PerSecond, l.limit.Burst, strings.Join(chosen, " ")))
+// limitName is the name of the limit of what the chosen logs record; another limit has another name.
+func (l *logs) limitName(chosen string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %d %s", l.limit.PerSecond, l.limit.Burst, chosen))
 	return "log." + hex.EncodeToString(sum[:8])
 }
 
@@ -303,7 +310,8 @@ func recordDrop(chain string) rs.Rule {
 
 // acceptedRules are the chains that accept what a rule of the group lets pass, and record the beginnings. That the kernel
 // has seen no answer yet does not make a packet the first of its connection: what sends and is not answered would fill
-// the log. So what was recorded is remembered for a while, but a SYN always begins something, and so does a ping.
+// the log. So what was recorded is remembered for a while, but a SYN always begins something, and so does a ping, which is
+// not remembered. (Whoever adds rules here should know that the kernel goes through them once for each rule of the group.)
 func acceptedRules(group string, egress bool) map[string][]rs.Rule {
 	device := outKey
 	if egress {
@@ -324,15 +332,15 @@ func acceptedRules(group string, egress bool) map[string][]rs.Rule {
 			rs.NewRule("of a connection", hasMark, rs.Then(rs.Accept)), // where groups are stateless
 			rs.NewRule("a connection begins", isProtocol(protocolTCP), rs.Read(first, rs.Transport, flags, 1),
 				rs.And(first, []byte{finSynRstAck}), rs.Equal(first, syn), record),
-			rs.NewRule("ICMP", isProtocol(protocolICMP), record),
-			rs.NewRule("ICMPv6", isProtocol(protocolICMPv6), record),
 			rs.NewRule("it goes on", recent4, rs.In(setRecent4, first), rs.Remember(setRecent4, first), rs.Then(rs.Accept)),
 			rs.NewRule("it goes on", recent6, rs.In(setRecent6, first), rs.Remember(setRecent6, first), rs.Then(rs.Accept)),
 			rs.NewRule("it begins", record),
 		},
 		recordChain(group, egress): {
-			rs.NewRule("remember", recent4, rs.Remember(setRecent4, first)),
-			rs.NewRule("remember", recent6, rs.Remember(setRecent6, first)),
+			rs.NewRule("remember", rs.Load(first, rs.Protocol), rs.Differs(first, protocolICMP), recent4,
+				rs.Remember(setRecent4, first)),
+			rs.NewRule("remember", rs.Load(first, rs.Protocol), rs.Differs(first, protocolICMPv6), recent6,
+				rs.Remember(setRecent6, first)),
 			rs.NewRule("record", device, rs.Within(acceptLogs(group), first), rs.Log(recordGroup, prefix, recordSize)),
 			rs.NewRule("accept", rs.Then(rs.Accept)),
 		},

@@ -227,6 +227,7 @@ func (s *state) setGroup(id string, g *group) {
 	} else {
 		s.groups[id] = g
 	}
+	s.logs.dirty = s.logs.dirty || (old == nil) != (g == nil)
 	// Ports whose way through the chains changes with the group: those that begin or cease to have it.
 	if old == nil || g == nil || old.stateful != g.stateful {
 		defer s.rewire(id)
