@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/neutrino-net/neutrino/internal/agent/packetlog"
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
 	"github.com/neutrino-net/neutrino/internal/testkit"
@@ -328,4 +330,54 @@ func TestABadLogHoldsUpNothing(t *testing.T) {
 	a := l.workload(networkA, 1)
 	l.workload(networkA, 2)
 	testkit.Eventually(t, 5*time.Second, "the ports reach each other", func() bool { return reaches(a, ip4(2)) })
+}
+
+// TestLogsFollowEveryChange goes through random changes of ports, groups and logs: nothing is in error, and after some of
+// them a fresh process has nothing to change.
+func TestLogsFollowEveryChange(t *testing.T) {
+	l := newLab(t, networkA)
+	rapid.Check(t, func(r *rapid.T) {
+		groups := []string{"one", "two"}
+		pick := func(what string) bool { return rapid.Bool().Draw(r, what) }
+		for range rapid.IntRange(1, 12).Draw(r, "changes") {
+			n := rapid.IntRange(1, 3).Draw(r, "which")
+			group := rapid.SampledFrom(groups).Draw(r, "group")
+			var d *sb.Document
+			switch rapid.SampledFrom([]string{"port", "port", "group", "log", "log"}).Draw(r, "kind") {
+			case "port":
+				p := port(networkA, n, rapid.SliceOfNDistinct(rapid.SampledFrom(groups), 0, 2, rapid.ID).Draw(r, "groups")...)
+				p.ProjectId, p.PortSecurity = rapid.SampledFrom([]string{"blue", "red"}).Draw(r, "project"), pick("filtered")
+				d = portDocument(p)
+			case "group":
+				d = groupDocument(group, ingress(4, tcp, uint32(n)))
+				d.GetSecurityGroup().Stateful = pick("stateful")
+			case "log":
+				d = logDocument(fmt.Sprintf("log-%d", n), func(l *sb.Log) {
+					l.Accept, l.Drop, l.OwnPorts = pick("accept"), pick("drop"), pick("own")
+					if pick("of a group") {
+						l.SecurityGroup = group
+					}
+					if pick("of a port") {
+						l.PortId = portID(n)
+					}
+				})
+			}
+			if pick("gone") {
+				delete(l.docs, d.Key)
+			} else {
+				l.docs[d.Key] = d
+			}
+			for key, s := range l.reconcile() {
+				if s.State == sb.ObjectStatus_STATE_ERROR && !strings.Contains(s.Reason, "is not known to this host") {
+					r.Fatalf("%s: %s", key, s.Reason)
+				}
+			}
+		}
+		l.part.Close()
+		l.start()
+		l.reconcile()
+		if n := l.part.Changes(); n != 0 {
+			r.Fatalf("a fresh process has %d changes to make", n)
+		}
+	})
 }
