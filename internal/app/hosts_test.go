@@ -17,34 +17,12 @@ func TestATakeoverWritesNoMoreThanTheGroups(t *testing.T) {
 	const groups, routers, legs = 192, 500, 5
 	w := newWhole(t)
 	h := w.server.hosts
-	update := func(fn func(tx *state.Tx)) {
-		t.Helper()
-		if _, err := w.server.store.Update(t.Context(), func(tx *state.Tx) error { fn(tx); return nil }); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := w.server.store.Update(t.Context(), func(tx *state.Tx) error {
+		fillGroups(tx, groups, routers, legs)
+		return nil
+	}); err != nil {
+		t.Fatal(err)
 	}
-	update(func(tx *state.Tx) {
-		state.Networks.Put(tx, &model.Network{Meta: model.Meta{ID: "net"}, MTU: 1450, Segments: []model.Segment{{ID: "seg", NetworkType: "vxlan"}}})
-		for i, host := range []string{"a", "b"} {
-			state.Agents.Put(tx, &model.Agent{
-				Meta: model.Meta{ID: host}, Host: host, Role: model.RoleL2, TunnelIP: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}),
-			})
-		}
-		for i := range groups {
-			state.GatewayGroups.Put(tx, &model.GatewayGroup{Meta: model.Meta{ID: fmt.Sprint(i + 1)}, Hosts: []string{"a", "b"}})
-		}
-		for i := range routers {
-			r := &model.Router{Meta: model.Meta{ID: fmt.Sprint("router", i)}, AdminStateUp: true, HA: true, GatewayGroup: fmt.Sprint(i%groups + 1)}
-			for j := range legs {
-				p := &model.Port{Meta: model.Meta{ID: fmt.Sprint("leg", i, "-", j)}, NetworkID: "net", AdminStateUp: true,
-					DeviceOwner: model.DeviceOwnerRouterInterfaceHA,
-					Binding:     model.Binding{VIFType: model.VIFBridge, SegmentID: "seg", GatewayGroup: r.GatewayGroup}}
-				state.Ports.Put(tx, p)
-				r.InterfaceIDs = append(r.InterfaceIDs, p.ID)
-			}
-			state.Routers.Put(tx, r)
-		}
-	})
 	claims := func(host string, epoch uint64) southbound.Report {
 		var report southbound.Report
 		for i := range groups {
@@ -112,5 +90,29 @@ func TestATakeoverWritesNoMoreThanTheGroups(t *testing.T) {
 	}
 	if p, _ := state.Ports.Get(w.server.store.Read(), "leg9-1"); p.Status != model.PortActive {
 		t.Errorf("what a could not wire, and b can, is %s %q", p.Status, p.StatusReason)
+	}
+}
+
+// fillGroups makes gateway groups of the hosts a and b, with routers on a network.
+func fillGroups(tx *state.Tx, groups, routers, legs int) {
+	state.Networks.Put(tx, &model.Network{Meta: model.Meta{ID: "net"}, MTU: 1450, Segments: []model.Segment{{ID: "seg", NetworkType: "vxlan"}}})
+	for i, host := range []string{"a", "b"} {
+		state.Agents.Put(tx, &model.Agent{
+			Meta: model.Meta{ID: host}, Host: host, Role: model.RoleL2, TunnelIP: netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)}),
+		})
+	}
+	for i := range groups {
+		state.GatewayGroups.Put(tx, &model.GatewayGroup{Meta: model.Meta{ID: fmt.Sprint(i + 1)}, Hosts: []string{"a", "b"}})
+	}
+	for i := range routers {
+		r := &model.Router{Meta: model.Meta{ID: fmt.Sprint("router", i)}, AdminStateUp: true, HA: true, GatewayGroup: fmt.Sprint(i%groups + 1)}
+		for j := range legs {
+			p := &model.Port{Meta: model.Meta{ID: fmt.Sprint("leg", i, "-", j)}, NetworkID: "net", AdminStateUp: true,
+				DeviceOwner: model.DeviceOwnerRouterInterfaceHA,
+				Binding:     model.Binding{VIFType: model.VIFBridge, SegmentID: "seg", GatewayGroup: r.GatewayGroup}}
+			state.Ports.Put(tx, p)
+			r.InterfaceIDs = append(r.InterfaceIDs, p.ID)
+		}
+		state.Routers.Put(tx, r)
 	}
 }
