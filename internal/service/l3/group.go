@@ -49,7 +49,8 @@ func (p *Pass) EnsureGroup(id string) (again bool) {
 }
 
 // admit returns the hosts of the group with those of target that there is room for, in the order of target; those that are
-// not in target come last. A host that has not left yet has its place still, and comes back to it if it is in target again.
+// not in target come last. A host that has not left yet has its place still, and comes back to it if it is in target again;
+// one that is not connected gets none.
 func (p *Pass) admit(g *model.GatewayGroup, target []string) []string {
 	without := func(hosts, others []string) []string {
 		return slices.DeleteFunc(slices.Clone(hosts), func(host string) bool { return slices.Contains(others, host) })
@@ -59,6 +60,7 @@ func (p *Pass) admit(g *model.GatewayGroup, target []string) []string {
 	g.Leaving = without(g.Leaving, target)
 	newcomers := without(target, placed)
 	stayers := without(target, newcomers)
+	newcomers = slices.DeleteFunc(newcomers, func(host string) bool { return !p.s.connected(host) })
 	if room := max(0, p.size()-len(stayers)-len(stale)-len(g.Leaving)); room < len(newcomers) {
 		newcomers = newcomers[:room]
 	}
@@ -87,7 +89,10 @@ func (p *Pass) leaver(g *model.GatewayGroup, target []string, settled bool) stri
 			leaver = host
 		}
 	}
-	if leaver == "" {
+	replaced := len(g.Hosts) > len(target) || slices.ContainsFunc(target, func(host string) bool {
+		return !slices.Contains(g.Hosts, host) && p.s.connected(host)
+	})
+	if leaver == "" || !replaced {
 		return ""
 	}
 	others := 0

@@ -337,6 +337,31 @@ func TestAGroupChangesOneHostAtATime(t *testing.T) {
 	}
 }
 
+func TestNobodyLeavesAGroupForAHostThatIsDead(t *testing.T) {
+	w, id := respread(t, 0)
+	before := w.group(id).Hosts
+	all := []string{"host1", "host2", "host3", "host4", "host5", "host6"}
+	for _, h := range all[3:] {
+		w.host(h, true)
+		w.Liveness.Down(h, time.Now())
+	}
+	for range 6 {
+		w.step(id, all...)
+	}
+	if g := w.group(id); !sameSet(g.Hosts, slices.Sorted(slices.Values(before))...) || len(g.Leaving) > 0 {
+		t.Errorf("the group is %+v, and was %v", g, before)
+	}
+	for _, h := range all[3:] {
+		w.Liveness.Up(h)
+	}
+	for range 6 {
+		w.step(id, all...)
+	}
+	if g := w.group(id); sameSet(g.Hosts, slices.Sorted(slices.Values(before))...) {
+		t.Errorf("the group is still %v", g.Hosts)
+	}
+}
+
 func TestADeadHostKeepsItsPlaceInTheGroup(t *testing.T) {
 	for name, c := range map[string]struct {
 		after, ago time.Duration
