@@ -84,7 +84,7 @@ func (b Binding) Group() string {
 
 // Bound says whether the port is tied to a host that can wire it.
 func (b Binding) Bound() bool {
-	return b.VIFType != VIFUnbound && b.VIFType != VIFBindingFailed && b.VIFType != ""
+	return b.VIFType != VIFUnbound && b.VIFType != VIFBindingFailed && b.VIFType != "" && b.VIFType != VIFDistributed
 }
 
 // PortBinding is a binding as the API shows it below its port. It is made for a view and never stored.

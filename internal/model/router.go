@@ -44,6 +44,11 @@ type Router struct {
 	HostReason            string   `json:"host_reason,omitempty"`
 	AvailabilityZoneHints []string `json:"availability_zone_hints,omitempty"`
 	FlavorID              string   `json:"flavor_id,omitempty"`
+	// SNATPorts, LocalGateways and LocalReasons are those of a distributed router: the legs of its central part beside the
+	// interfaces, the ways out of its floating IPs on hosts, and what keeps hosts from doing their part, by host.
+	SNATPorts     []SNATPort        `json:"snat_ports,omitempty"`
+	LocalGateways []LocalGateway    `json:"local_gateways,omitempty"`
+	LocalReasons  map[string]string `json:"local_reasons,omitempty"`
 	// NDPProxy says that the gateway may answer neighbour solicitations for addresses behind the router.
 	NDPProxy bool `json:"ndp_proxy,omitempty"`
 
@@ -72,6 +77,7 @@ func (r *Router) Clone() *Router {
 	c.InterfaceIDs = slices.Clone(r.InterfaceIDs)
 	c.Routes = slices.Clone(r.Routes)
 	c.Hosts = slices.Clone(r.Hosts)
+	c.cloneDistributed()
 	c.Leaving = slices.Clone(r.Leaving)
 	c.AvailabilityZoneHints = slices.Clone(r.AvailabilityZoneHints)
 	c.AvailabilityZones = slices.Clone(r.AvailabilityZones)
@@ -113,12 +119,16 @@ func (r *Router) Serving() (host, group string) {
 	return "", ""
 }
 
-// LegIDs are the ids of the ports by which the router is attached to networks: its interfaces, and that of its gateway.
+// LegIDs are the ids of all ports by which the router is attached to networks, on whatever host.
 func (r *Router) LegIDs() []string {
-	if r.Gateway == nil {
-		return r.InterfaceIDs
+	ids := r.CentralIDs()
+	if r.Distributed {
+		ids = append(slices.Clone(r.InterfaceIDs), ids...)
 	}
-	return append(slices.Clone(r.InterfaceIDs), r.Gateway.PortID)
+	for _, g := range r.LocalGateways {
+		ids = append(slices.Clone(ids), g.PortID)
+	}
+	return ids
 }
 
 // RouterInterfaceOwner says whether the device owner is that of a router's interface.

@@ -190,6 +190,27 @@ func (ix *Index[T]) From(r Reader, from string) iter.Seq2[string, *T] {
 	}
 }
 
+// Parts iterates over what follows the prefix in the keys that begin with it, each once, in order. It costs one lookup a
+// key, whatever the number of objects that have it.
+func (ix *Index[T]) Parts(r Reader, prefix string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		from := prefix
+		for from != "" {
+			next := ""
+			for key := range ix.From(r, from) {
+				part, ok := strings.CutPrefix(key, prefix)
+				if !ok || !yield(part) {
+					return
+				}
+				// In the index, keys end with a zero byte and the object's id: this is the least key behind all of them.
+				next = key + "\x01"
+				break
+			}
+			from = next
+		}
+	}
+}
+
 func values[T any](start func() *part.Iterator[any]) iter.Seq[*T] {
 	return func(yield func(*T) bool) {
 		it := start()

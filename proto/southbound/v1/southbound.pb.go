@@ -977,7 +977,8 @@ func (x *Batch) GetFull() bool {
 }
 
 // Document is one thing that the host has to do. Its key is "<kind>/<id>" with the kind of its body: segment, port,
-// neighbour, dhcp-network, dhcp-host, security-group, set-member, router, floating-ip, port-forwarding, gateway-group, log.
+// neighbour, dhcp-network, dhcp-host, security-group, set-member, router, floating-ip, port-forwarding, gateway-group, log,
+// local-router.
 type Document struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -997,6 +998,7 @@ type Document struct {
 	//	*Document_PortForwarding
 	//	*Document_GatewayGroup
 	//	*Document_Log
+	//	*Document_LocalRouter
 	Body          isDocument_Body `protobuf_oneof:"body"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1161,6 +1163,15 @@ func (x *Document) GetLog() *Log {
 	return nil
 }
 
+func (x *Document) GetLocalRouter() *Router {
+	if x != nil {
+		if x, ok := x.Body.(*Document_LocalRouter); ok {
+			return x.LocalRouter
+		}
+	}
+	return nil
+}
+
 type isDocument_Body interface {
 	isDocument_Body()
 }
@@ -1213,6 +1224,12 @@ type Document_Log struct {
 	Log *Log `protobuf:"bytes,15,opt,name=log,proto3,oneof"`
 }
 
+type Document_LocalRouter struct {
+	// local_router is the part of a distributed router that each of its hosts has. Key: local-router/<router id>. It has a
+	// gateway leg where floating IPs are on this host; these are the only addresses of that.
+	LocalRouter *Router `protobuf:"bytes,16,opt,name=local_router,json=localRouter,proto3,oneof"`
+}
+
 func (*Document_Segment) isDocument_Body() {}
 
 func (*Document_Port) isDocument_Body() {}
@@ -1236,6 +1253,8 @@ func (*Document_PortForwarding) isDocument_Body() {}
 func (*Document_GatewayGroup) isDocument_Body() {}
 
 func (*Document_Log) isDocument_Body() {}
+
+func (*Document_LocalRouter) isDocument_Body() {}
 
 // Segment: the network has a port on this host and is reached through this segment. Key: segment/<network id>.
 type Segment struct {
@@ -1335,8 +1354,11 @@ type Port struct {
 	AddressPairs   []*AddressPair `protobuf:"bytes,13,rep,name=address_pairs,json=addressPairs,proto3" json:"address_pairs,omitempty"`
 	// lease_seconds: the port sends only while the host hears from the server; at the latest so long after it has ceased to,
 	// the host's kernel stops it, since the port may have been given to another host meanwhile. 0: the port needs no lease.
-	LeaseSeconds  uint32 `protobuf:"varint,14,opt,name=lease_seconds,json=leaseSeconds,proto3" json:"lease_seconds,omitempty"`
-	ProjectId     string `protobuf:"bytes,20,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	LeaseSeconds uint32 `protobuf:"varint,14,opt,name=lease_seconds,json=leaseSeconds,proto3" json:"lease_seconds,omitempty"`
+	ProjectId    string `protobuf:"bytes,20,opt,name=project_id,json=projectId,proto3" json:"project_id,omitempty"`
+	// tunnel_mac: the port is a leg of a distributed router, which has it, with its MAC and addresses, on each of its hosts.
+	// So none of that may be seen outside of the host: what leaves it from the MAC has this one, which is the host's own.
+	TunnelMac     string `protobuf:"bytes,21,opt,name=tunnel_mac,json=tunnelMac,proto3" json:"tunnel_mac,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1472,6 +1494,13 @@ func (x *Port) GetLeaseSeconds() uint32 {
 func (x *Port) GetProjectId() string {
 	if x != nil {
 		return x.ProjectId
+	}
+	return ""
+}
+
+func (x *Port) GetTunnelMac() string {
+	if x != nil {
+		return x.TunnelMac
 	}
 	return ""
 }
@@ -1865,7 +1894,10 @@ type Router struct {
 	// gateway_group: the host forwards only while it is the active one of this group of hosts, and is prepared to until then.
 	// Empty: it always forwards.
 	// It is the number of a GatewayGroup, for which there is a document.
-	GatewayGroup  string `protobuf:"bytes,9,opt,name=gateway_group,json=gatewayGroup,proto3" json:"gateway_group,omitempty"`
+	GatewayGroup string `protobuf:"bytes,9,opt,name=gateway_group,json=gatewayGroup,proto3" json:"gateway_group,omitempty"`
+	// central: it is the central part of a distributed router, which its hosts send to what they cannot forward themselves.
+	// Its legs are ports of their own, beside the interfaces. It is in snat-<router id>, and may be beside a local part.
+	Central       bool `protobuf:"varint,20,opt,name=central,proto3" json:"central,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1961,6 +1993,13 @@ func (x *Router) GetGatewayGroup() string {
 		return x.GatewayGroup
 	}
 	return ""
+}
+
+func (x *Router) GetCentral() bool {
+	if x != nil {
+		return x.Central
+	}
+	return false
 }
 
 // GatewayGroup: this host is one of those that forward for the routers of the group, one at a time, elected by VRRP over
@@ -2107,9 +2146,14 @@ type RouterLeg struct {
 	Mtu       uint32                 `protobuf:"varint,6,opt,name=mtu,proto3" json:"mtu,omitempty"`
 	// scope4 and scope6 are the ids of the address scopes of its subnets; empty: none. Between legs of different scopes
 	// nothing is forwarded; within the scope of the gateway nothing is translated.
-	Scope4        string          `protobuf:"bytes,7,opt,name=scope4,proto3" json:"scope4,omitempty"`
-	Scope6        string          `protobuf:"bytes,8,opt,name=scope6,proto3" json:"scope6,omitempty"`
-	Advertised    []*RouterPrefix `protobuf:"bytes,9,rep,name=advertised,proto3" json:"advertised,omitempty"`
+	Scope4     string          `protobuf:"bytes,7,opt,name=scope4,proto3" json:"scope4,omitempty"`
+	Scope6     string          `protobuf:"bytes,8,opt,name=scope6,proto3" json:"scope6,omitempty"`
+	Advertised []*RouterPrefix `protobuf:"bytes,9,rep,name=advertised,proto3" json:"advertised,omitempty"`
+	// default_gateways, of a local part, are the addresses of the central part in the leg's network: next hops of what came
+	// in by this leg and has no other way; at most one of each IP version.
+	DefaultGateways []string `protobuf:"bytes,20,rep,name=default_gateways,json=defaultGateways,proto3" json:"default_gateways,omitempty"`
+	// on_link are blocks that are reached by the leg though it has no address of them.
+	OnLink        []string `protobuf:"bytes,21,rep,name=on_link,json=onLink,proto3" json:"on_link,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2203,6 +2247,20 @@ func (x *RouterLeg) GetScope6() string {
 func (x *RouterLeg) GetAdvertised() []*RouterPrefix {
 	if x != nil {
 		return x.Advertised
+	}
+	return nil
+}
+
+func (x *RouterLeg) GetDefaultGateways() []string {
+	if x != nil {
+		return x.DefaultGateways
+	}
+	return nil
+}
+
+func (x *RouterLeg) GetOnLink() []string {
+	if x != nil {
+		return x.OnLink
 	}
 	return nil
 }
@@ -2332,11 +2390,13 @@ func (x *ConntrackHelper) GetHelper() string {
 // FloatingIp is an address of the external network that stands for a fixed address behind a router of this host.
 // Key: floating-ip/<floating IP id>.
 type FloatingIp struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	FloatingIpId  string                 `protobuf:"bytes,1,opt,name=floating_ip_id,json=floatingIpId,proto3" json:"floating_ip_id,omitempty"`
-	RouterId      string                 `protobuf:"bytes,2,opt,name=router_id,json=routerId,proto3" json:"router_id,omitempty"`
-	Address       string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
-	FixedIp       string                 `protobuf:"bytes,4,opt,name=fixed_ip,json=fixedIp,proto3" json:"fixed_ip,omitempty"` // empty: it has port forwardings only
+	state        protoimpl.MessageState `protogen:"open.v1"`
+	FloatingIpId string                 `protobuf:"bytes,1,opt,name=floating_ip_id,json=floatingIpId,proto3" json:"floating_ip_id,omitempty"`
+	RouterId     string                 `protobuf:"bytes,2,opt,name=router_id,json=routerId,proto3" json:"router_id,omitempty"`
+	Address      string                 `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	FixedIp      string                 `protobuf:"bytes,4,opt,name=fixed_ip,json=fixedIp,proto3" json:"fixed_ip,omitempty"` // empty: it has port forwardings only
+	// local: the local part of the router translates it, on the host of the port that has it.
+	Local         bool `protobuf:"varint,5,opt,name=local,proto3" json:"local,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2397,6 +2457,13 @@ func (x *FloatingIp) GetFixedIp() string {
 		return x.FixedIp
 	}
 	return ""
+}
+
+func (x *FloatingIp) GetLocal() bool {
+	if x != nil {
+		return x.Local
+	}
+	return false
 }
 
 // PortForwarding hands transport ports of a floating IP to a fixed address. Key: port-forwarding/<port forwarding id>.
@@ -3030,7 +3097,7 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\x03put\x18\x02 \x03(\v2 .neutrino.southbound.v1.DocumentR\x03put\x12\x16\n" +
 	"\x06delete\x18\x03 \x03(\tR\x06delete\x12\x12\n" +
 	"\x04last\x18\x04 \x01(\bR\x04last\x12\x12\n" +
-	"\x04full\x18\x05 \x01(\bR\x04full\"\xdd\x06\n" +
+	"\x04full\x18\x05 \x01(\bR\x04full\"\xa2\a\n" +
 	"\bDocument\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x06R\x04hash\x12;\n" +
@@ -3048,7 +3115,8 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"floatingIp\x12Q\n" +
 	"\x0fport_forwarding\x18\f \x01(\v2&.neutrino.southbound.v1.PortForwardingH\x00R\x0eportForwarding\x12K\n" +
 	"\rgateway_group\x18\r \x01(\v2$.neutrino.southbound.v1.GatewayGroupH\x00R\fgatewayGroup\x12/\n" +
-	"\x03log\x18\x0f \x01(\v2\x1b.neutrino.southbound.v1.LogH\x00R\x03logB\x06\n" +
+	"\x03log\x18\x0f \x01(\v2\x1b.neutrino.southbound.v1.LogH\x00R\x03log\x12C\n" +
+	"\flocal_router\x18\x10 \x01(\v2\x1e.neutrino.southbound.v1.RouterH\x00R\vlocalRouterB\x06\n" +
 	"\x04body\"\xb1\x01\n" +
 	"\aSegment\x12\x1d\n" +
 	"\n" +
@@ -3056,7 +3124,7 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\fnetwork_type\x18\x02 \x01(\tR\vnetworkType\x12)\n" +
 	"\x10physical_network\x18\x03 \x01(\tR\x0fphysicalNetwork\x12'\n" +
 	"\x0fsegmentation_id\x18\x04 \x01(\rR\x0esegmentationId\x12\x10\n" +
-	"\x03mtu\x18\x05 \x01(\rR\x03mtu\"\xfc\x03\n" +
+	"\x03mtu\x18\x05 \x01(\rR\x03mtu\"\x9b\x04\n" +
 	"\x04Port\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1d\n" +
 	"\n" +
@@ -3075,7 +3143,9 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\raddress_pairs\x18\r \x03(\v2#.neutrino.southbound.v1.AddressPairR\faddressPairs\x12#\n" +
 	"\rlease_seconds\x18\x0e \x01(\rR\fleaseSeconds\x12\x1d\n" +
 	"\n" +
-	"project_id\x18\x14 \x01(\tR\tprojectId\"7\n" +
+	"project_id\x18\x14 \x01(\tR\tprojectId\x12\x1d\n" +
+	"\n" +
+	"tunnel_mac\x18\x15 \x01(\tR\ttunnelMac\"7\n" +
 	"\vAddressPair\x12\x10\n" +
 	"\x03mac\x18\x01 \x01(\tR\x03mac\x12\x16\n" +
 	"\x06prefix\x18\x02 \x01(\tR\x06prefix\"\x87\x01\n" +
@@ -3109,7 +3179,7 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\x04drop\x18\x04 \x01(\bR\x04drop\x12\x17\n" +
 	"\aport_id\x18\x05 \x01(\tR\x06portId\x12%\n" +
 	"\x0esecurity_group\x18\x06 \x01(\tR\rsecurityGroup\x12\x1b\n" +
-	"\town_ports\x18\a \x01(\bR\bownPorts\"\xa1\x03\n" +
+	"\town_ports\x18\a \x01(\bR\bownPorts\"\xbb\x03\n" +
 	"\x06Router\x12\x1b\n" +
 	"\trouter_id\x18\x01 \x01(\tR\brouterId\x12$\n" +
 	"\x0eadmin_state_up\x18\x02 \x01(\bR\fadminStateUp\x125\n" +
@@ -3121,7 +3191,8 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\x11conntrack_helpers\x18\a \x03(\v2'.neutrino.southbound.v1.ConntrackHelperR\x10conntrackHelpers\x12\x1f\n" +
 	"\vndp_proxied\x18\b \x03(\tR\n" +
 	"ndpProxied\x12#\n" +
-	"\rgateway_group\x18\t \x01(\tR\fgatewayGroup\"\xd8\x01\n" +
+	"\rgateway_group\x18\t \x01(\tR\fgatewayGroup\x12\x18\n" +
+	"\acentral\x18\x14 \x01(\bR\acentral\"\xd8\x01\n" +
 	"\fGatewayGroup\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x129\n" +
 	"\x05hosts\x18\x02 \x03(\v2#.neutrino.southbound.v1.GatewayHostR\x05hosts\x12:\n" +
@@ -3131,7 +3202,7 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\atracked\x18\x05 \x03(\tR\atracked\";\n" +
 	"\vGatewayHost\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
-	"\aaddress\x18\x02 \x01(\tR\aaddress\"\x89\x02\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"\xcd\x02\n" +
 	"\tRouterLeg\x12\x17\n" +
 	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1d\n" +
 	"\n" +
@@ -3144,7 +3215,9 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\x06scope6\x18\b \x01(\tR\x06scope6\x12D\n" +
 	"\n" +
 	"advertised\x18\t \x03(\v2$.neutrino.southbound.v1.RouterPrefixR\n" +
-	"advertised\"h\n" +
+	"advertised\x12)\n" +
+	"\x10default_gateways\x18\x14 \x03(\tR\x0fdefaultGateways\x12\x17\n" +
+	"\aon_link\x18\x15 \x03(\tR\x06onLink\"h\n" +
 	"\fRouterPrefix\x12\x16\n" +
 	"\x06prefix\x18\x01 \x01(\tR\x06prefix\x12\x17\n" +
 	"\ara_mode\x18\x02 \x01(\tR\x06raMode\x12'\n" +
@@ -3152,13 +3225,14 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\x0fConntrackHelper\x12\x1a\n" +
 	"\bprotocol\x18\x01 \x01(\tR\bprotocol\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x16\n" +
-	"\x06helper\x18\x03 \x01(\tR\x06helper\"\x84\x01\n" +
+	"\x06helper\x18\x03 \x01(\tR\x06helper\"\x9a\x01\n" +
 	"\n" +
 	"FloatingIp\x12$\n" +
 	"\x0efloating_ip_id\x18\x01 \x01(\tR\ffloatingIpId\x12\x1b\n" +
 	"\trouter_id\x18\x02 \x01(\tR\brouterId\x12\x18\n" +
 	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x19\n" +
-	"\bfixed_ip\x18\x04 \x01(\tR\afixedIp\"\xca\x02\n" +
+	"\bfixed_ip\x18\x04 \x01(\tR\afixedIp\x12\x14\n" +
+	"\x05local\x18\x05 \x01(\bR\x05local\"\xca\x02\n" +
 	"\x0ePortForwarding\x12,\n" +
 	"\x12port_forwarding_id\x18\x01 \x01(\tR\x10portForwardingId\x12\x1b\n" +
 	"\trouter_id\x18\x02 \x01(\tR\brouterId\x12\x18\n" +
@@ -3298,28 +3372,29 @@ var file_proto_southbound_v1_southbound_proto_depIdxs = []int32{
 	30, // 21: neutrino.southbound.v1.Document.port_forwarding:type_name -> neutrino.southbound.v1.PortForwarding
 	24, // 22: neutrino.southbound.v1.Document.gateway_group:type_name -> neutrino.southbound.v1.GatewayGroup
 	22, // 23: neutrino.southbound.v1.Document.log:type_name -> neutrino.southbound.v1.Log
-	18, // 24: neutrino.southbound.v1.Port.address_pairs:type_name -> neutrino.southbound.v1.AddressPair
-	20, // 25: neutrino.southbound.v1.SecurityGroup.rules:type_name -> neutrino.southbound.v1.SecurityGroupRule
-	26, // 26: neutrino.southbound.v1.Router.legs:type_name -> neutrino.southbound.v1.RouterLeg
-	34, // 27: neutrino.southbound.v1.Router.routes:type_name -> neutrino.southbound.v1.Route
-	28, // 28: neutrino.southbound.v1.Router.conntrack_helpers:type_name -> neutrino.southbound.v1.ConntrackHelper
-	25, // 29: neutrino.southbound.v1.GatewayGroup.hosts:type_name -> neutrino.southbound.v1.GatewayHost
-	11, // 30: neutrino.southbound.v1.GatewayGroup.claim:type_name -> neutrino.southbound.v1.GatewayClaim
-	27, // 31: neutrino.southbound.v1.RouterLeg.advertised:type_name -> neutrino.southbound.v1.RouterPrefix
-	33, // 32: neutrino.southbound.v1.DhcpNetwork.subnets:type_name -> neutrino.southbound.v1.DhcpSubnet
-	34, // 33: neutrino.southbound.v1.DhcpSubnet.host_routes:type_name -> neutrino.southbound.v1.Route
-	36, // 34: neutrino.southbound.v1.DhcpHost.addresses:type_name -> neutrino.southbound.v1.DhcpAddress
-	1,  // 35: neutrino.southbound.v1.Southbound.Join:input_type -> neutrino.southbound.v1.JoinRequest
-	2,  // 36: neutrino.southbound.v1.Southbound.Renew:input_type -> neutrino.southbound.v1.RenewRequest
-	4,  // 37: neutrino.southbound.v1.Southbound.Connect:input_type -> neutrino.southbound.v1.FromAgent
-	3,  // 38: neutrino.southbound.v1.Southbound.Join:output_type -> neutrino.southbound.v1.JoinResponse
-	3,  // 39: neutrino.southbound.v1.Southbound.Renew:output_type -> neutrino.southbound.v1.JoinResponse
-	13, // 40: neutrino.southbound.v1.Southbound.Connect:output_type -> neutrino.southbound.v1.ToAgent
-	38, // [38:41] is the sub-list for method output_type
-	35, // [35:38] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	23, // 24: neutrino.southbound.v1.Document.local_router:type_name -> neutrino.southbound.v1.Router
+	18, // 25: neutrino.southbound.v1.Port.address_pairs:type_name -> neutrino.southbound.v1.AddressPair
+	20, // 26: neutrino.southbound.v1.SecurityGroup.rules:type_name -> neutrino.southbound.v1.SecurityGroupRule
+	26, // 27: neutrino.southbound.v1.Router.legs:type_name -> neutrino.southbound.v1.RouterLeg
+	34, // 28: neutrino.southbound.v1.Router.routes:type_name -> neutrino.southbound.v1.Route
+	28, // 29: neutrino.southbound.v1.Router.conntrack_helpers:type_name -> neutrino.southbound.v1.ConntrackHelper
+	25, // 30: neutrino.southbound.v1.GatewayGroup.hosts:type_name -> neutrino.southbound.v1.GatewayHost
+	11, // 31: neutrino.southbound.v1.GatewayGroup.claim:type_name -> neutrino.southbound.v1.GatewayClaim
+	27, // 32: neutrino.southbound.v1.RouterLeg.advertised:type_name -> neutrino.southbound.v1.RouterPrefix
+	33, // 33: neutrino.southbound.v1.DhcpNetwork.subnets:type_name -> neutrino.southbound.v1.DhcpSubnet
+	34, // 34: neutrino.southbound.v1.DhcpSubnet.host_routes:type_name -> neutrino.southbound.v1.Route
+	36, // 35: neutrino.southbound.v1.DhcpHost.addresses:type_name -> neutrino.southbound.v1.DhcpAddress
+	1,  // 36: neutrino.southbound.v1.Southbound.Join:input_type -> neutrino.southbound.v1.JoinRequest
+	2,  // 37: neutrino.southbound.v1.Southbound.Renew:input_type -> neutrino.southbound.v1.RenewRequest
+	4,  // 38: neutrino.southbound.v1.Southbound.Connect:input_type -> neutrino.southbound.v1.FromAgent
+	3,  // 39: neutrino.southbound.v1.Southbound.Join:output_type -> neutrino.southbound.v1.JoinResponse
+	3,  // 40: neutrino.southbound.v1.Southbound.Renew:output_type -> neutrino.southbound.v1.JoinResponse
+	13, // 41: neutrino.southbound.v1.Southbound.Connect:output_type -> neutrino.southbound.v1.ToAgent
+	39, // [39:42] is the sub-list for method output_type
+	36, // [36:39] is the sub-list for method input_type
+	36, // [36:36] is the sub-list for extension type_name
+	36, // [36:36] is the sub-list for extension extendee
+	0,  // [0:36] is the sub-list for field type_name
 }
 
 func init() { file_proto_southbound_v1_southbound_proto_init() }
@@ -3349,6 +3424,7 @@ func file_proto_southbound_v1_southbound_proto_init() {
 		(*Document_PortForwarding)(nil),
 		(*Document_GatewayGroup)(nil),
 		(*Document_Log)(nil),
+		(*Document_LocalRouter)(nil),
 	}
 	file_proto_southbound_v1_southbound_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
