@@ -76,6 +76,8 @@ func (a *affected) change(kind, id string) {
 		netChange(a, state.AddressGroups, id, a.addressGroup)
 	case state.Routers.Kind():
 		netChange(a, state.Routers, id, a.routerChange)
+	case state.DistributedBindings.Kind():
+		netChange(a, state.DistributedBindings, id, a.distributedBinding)
 	case state.FloatingIPs.Kind():
 		netChange(a, state.FloatingIPs, id, a.floatingIP)
 	case state.PortForwardings.Kind():
@@ -110,6 +112,7 @@ func (a *affected) port(old, now *model.Port) {
 	a.portFilters(old, now)
 	a.logsOfPort(old, now)
 	a.leg(present(old, now).ID)
+	a.floatingIPsOf(present(old, now).ID)
 }
 
 // samePort compares what documents show of a port.
@@ -140,6 +143,7 @@ func (a *affected) portIn(r state.Reader, p *model.Port) {
 			a.add(host, kindNeighbour, p.ID)
 		}
 	}
+	a.distributedPort(r, p.ID)
 	for b := range state.DHCPBindingsByNetwork.List(r, p.NetworkID) {
 		a.add(b.Host, kindDHCPHost, p.ID)
 		if b.PortID == p.ID {
@@ -177,17 +181,24 @@ func (a *affected) attachment(host, networkID string) {
 				a.add(host, kindNeighbour, p.ID)
 			}
 		}
+		for b := range state.DistributedBindingsByNetwork.List(r, networkID) {
+			a.add(host, kindNeighbour, b.ID)
+		}
 		a.seenByOthers(r, host, networkID)
 	}
 }
 
 // seenByOthers adds the host's ports on the network as neighbours of the network's other hosts.
 func (a *affected) seenByOthers(r state.Reader, host, networkID string) {
-	for p := range networkHostPorts(r, networkID, host) {
-		for other := range networkHosts(r, networkID) {
-			if other != host {
-				a.add(other, kindNeighbour, p.ID)
-			}
+	for other := range networkHosts(r, networkID) {
+		if other == host {
+			continue
+		}
+		for p := range networkHostPorts(r, networkID, host) {
+			a.add(other, kindNeighbour, p.ID)
+		}
+		for b := range state.DistributedBindingsByNetworkHost.List(r, networkID+"/"+host) {
+			a.add(other, kindNeighbour, b.ID)
 		}
 	}
 }
@@ -204,10 +215,13 @@ func (a *affected) network(old, now *model.Network) {
 	if !exists || old.MTU != now.MTU {
 		for p := range state.PortsByNetwork.List(a.after, id) {
 			a.leg(p.ID)
+			a.distributedPort(a.after, p.ID)
 			for _, host := range state.PortHosts(a.after, p) {
 				a.add(host, kindPort, p.ID)
-				a.add(host, kindSegment, id)
 			}
+		}
+		for host := range networkHosts(a.after, id) {
+			a.add(host, kindSegment, id)
 		}
 	}
 	if !exists || old.MTU != now.MTU || old.DNSDomain != now.DNSDomain {
@@ -224,6 +238,11 @@ func (a *affected) dhcpNetworks(networkID string) {
 
 func (a *affected) subnet(old, now *model.Subnet) {
 	a.legsOfSubnet(old, now)
+	for _, s := range []*model.Subnet{old, now} {
+		if s != nil {
+			a.localGateways(s.NetworkID)
+		}
+	}
 	exists := old != nil && now != nil
 	s := present(old, now)
 	moved := exists && old.NetworkID != now.NetworkID
@@ -233,6 +252,7 @@ func (a *affected) subnet(old, now *model.Subnet) {
 		// Ports that came, went or changed in the same commit are looked at by themselves.
 		for p := range subnetPorts(a.after, s.ID) {
 			if portsChange {
+				a.distributedPort(a.after, p.ID)
 				for _, host := range state.PortHosts(a.after, p) {
 					a.add(host, kindPort, p.ID)
 				}
@@ -273,10 +293,13 @@ func (a *affected) agent(old, now *model.Agent) {
 		}
 		networks := map[string]bool{}
 		for p := range state.HostPorts(a.after, agent.Host) {
-			if !networks[p.NetworkID] {
-				networks[p.NetworkID] = true
-				a.seenByOthers(a.after, agent.Host, p.NetworkID)
-			}
+			networks[p.NetworkID] = true
+		}
+		for b := range state.DistributedBindingsByHost.List(a.after, agent.Host) {
+			networks[b.NetworkID] = true
+		}
+		for id := range networks {
+			a.seenByOthers(a.after, agent.Host, id)
 		}
 		for g := range state.GatewayGroupsByHost.List(a.after, agent.Host) {
 			a.groupHosts(g.ID)

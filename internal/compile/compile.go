@@ -109,6 +109,10 @@ func (c *Compiler) Document(r state.Reader, host, key string) *sb.Document {
 		if body := logDocument(r, host, id); body != nil {
 			d.Body = &sb.Document_Log{Log: body}
 		}
+	case kindLocalRouter:
+		if body := localRouter(r, host, id); body != nil {
+			d.Body = &sb.Document_LocalRouter{LocalRouter: body}
+		}
 	case kindRouter:
 		if body := router(r, host, id); body != nil {
 			d.Body = &sb.Document_Router{Router: body}
@@ -156,21 +160,12 @@ func (c *Compiler) Keys(r state.Reader, host string) iter.Seq[string] {
 			}
 		}
 		for p := range state.HostPorts(r, host) {
-			if !yield(kindPort+"/"+p.ID) || !routerKeys(r, p, seen, yield) {
-				return
-			}
-			if seen[p.NetworkID] {
-				continue
-			}
-			seen[p.NetworkID] = true
-			if !yield(kindSegment + "/" + p.NetworkID) {
-				return
-			}
-			if !neighbourKeys(r, host, p.NetworkID, yield) {
+			seen[kindPort+"/"+p.ID] = true
+			if !yield(kindPort+"/"+p.ID) || !routerKeys(r, p, seen, yield) || !networkKeys(r, host, p.NetworkID, seen, yield) {
 				return
 			}
 		}
-		if !securityKeys(r, host, yield) || !logKeys(r, host, yield) {
+		if !distributedKeys(r, host, seen, yield) || !securityKeys(r, host, yield) || !logKeys(r, host, yield) {
 			return
 		}
 		for b := range state.DHCPBindingsByHost.List(r, host) {
@@ -184,6 +179,16 @@ func (c *Compiler) Keys(r state.Reader, host string) iter.Seq[string] {
 			}
 		}
 	}
+}
+
+// networkKeys yields the keys of a network that the host is on, as far as they are not seen yet. It returns false when
+// yield does.
+func networkKeys(r state.Reader, host, networkID string, seen map[string]bool, yield func(string) bool) bool {
+	if seen[networkID] {
+		return true
+	}
+	seen[networkID] = true
+	return yield(kindSegment+"/"+networkID) && neighbourKeys(r, host, networkID, yield)
 }
 
 // Documents iterates over the full view of the host.

@@ -140,5 +140,5 @@ func logHosts(r state.Reader, l *model.Log) iter.Seq[string] {
 	case l.ResourceID != "":
 		return groupHosts(r, l.ResourceID)
 	}
-	return lastParts(r, state.FilteredPortsByProjectHost, l.ProjectID+"/")
+	return state.FilteredPortsByProjectHost.Parts(r, l.ProjectID+"/")
 }

@@ -4,7 +4,6 @@ import (
 	"iter"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/state"
@@ -14,7 +13,11 @@ import (
 // port: the port is bound to the host, or to a gateway group of its, and is to be wired there when its device appears.
 func port(r state.Reader, host, id string) *sb.Port {
 	p, ok := state.Ports.Get(r, id)
-	if !ok || !state.HasPort(r, p, host) {
+	if !ok {
+		return nil
+	}
+	distributed, is := distributedTo(r, id, host)
+	if !is && !state.HasPort(r, p, host) {
 		return nil
 	}
 	n, ok := state.Networks.Get(r, p.NetworkID)
@@ -32,6 +35,9 @@ func port(r state.Reader, host, id string) *sb.Port {
 		ProjectId:    p.ProjectID,
 
 		BindingGeneration: p.BindingGeneration,
+	}
+	if is {
+		doc.TunnelMac, doc.BindingGeneration = distributed.TunnelMAC(), distributed.Generation()
 	}
 	filters(doc, p)
 	for _, f := range p.FixedIPs {
@@ -77,7 +83,8 @@ func segment(r state.Reader, host, networkID string) *sb.Segment {
 }
 
 // hostSegment returns the segment through which the host reaches the network: the one that its ports' bindings name,
-// else the network's first. There is none where the host has no port on the network.
+// else the network's first. There is none where the host has no bound port on the network, nor the interface of a
+// distributed router.
 func hostSegment(r state.Reader, networkID, host string) (model.Segment, bool) {
 	n, ok := state.Networks.Get(r, networkID)
 	if !ok {
@@ -88,6 +95,12 @@ func hostSegment(r state.Reader, networkID, host string) (model.Segment, bool) {
 	for p := range networkHostPorts(r, networkID, host) {
 		present = true
 		if s, named := namedSegment(n, p.Binding.SegmentID); named {
+			return s, true
+		}
+	}
+	for b := range state.DistributedBindingsByNetworkHost.List(r, networkID+"/"+host) {
+		present = true
+		if s, named := namedSegment(n, b.SegmentID); named {
 			return s, true
 		}
 	}
@@ -111,11 +124,10 @@ func namedSegment(n *model.Network, id string) (model.Segment, bool) {
 // the group's ports, too: they may be active on the others.
 func neighbour(r state.Reader, host, id string) *sb.Neighbour {
 	p, ok := state.Ports.Get(r, id)
-	if !ok || !p.Binding.Bound() {
-		return nil
+	if !ok {
+		return distributedNeighbour(r, host, id)
 	}
-	here, ok := hostSegment(r, p.NetworkID, host)
-	if !ok || !here.NetworkType.Tunnel() {
+	if !p.Binding.Bound() {
 		return nil
 	}
 	doc := &sb.Neighbour{PortId: p.ID, NetworkId: p.NetworkID, Mac: p.MAC}
@@ -123,11 +135,8 @@ func neighbour(r state.Reader, host, id string) *sb.Neighbour {
 		if other == host {
 			continue
 		}
-		// Where a network has several segments, frames pass from one to another outside of our hosts: a host that is on
-		// another segment is no peer of our tunnels.
-		there, ok := hostSegment(r, p.NetworkID, other)
-		if vtep := tunnelIP(r, other); ok && there == here && vtep.IsValid() {
-			doc.Vteps = append(doc.Vteps, vtep.String())
+		if vtep := reachedThrough(r, host, p.NetworkID, other); vtep != "" {
+			doc.Vteps = append(doc.Vteps, vtep)
 		}
 	}
 	switch {
@@ -141,6 +150,25 @@ func neighbour(r state.Reader, host, id string) *sb.Neighbour {
 		doc.Ips = append(doc.Ips, f.IP.String())
 	}
 	return doc
+}
+
+// reachedThrough is the VTEP by which the host reaches another one on the network; empty: it does not by a tunnel.
+func reachedThrough(r state.Reader, host, networkID, other string) string {
+	here, ok := hostSegment(r, networkID, host)
+	if !ok || !here.NetworkType.Tunnel() {
+		return ""
+	}
+	// Where a network has several segments, frames pass from one to another outside of our hosts: a host that is on
+	// another segment is no peer of our tunnels.
+	there, ok := hostSegment(r, networkID, other)
+	if !ok || there != here {
+		return ""
+	}
+	vtep := tunnelIP(r, other)
+	if !vtep.IsValid() {
+		return ""
+	}
+	return vtep.String()
 }
 
 // tunnelIP returns the address of the host's VTEP, or the zero Addr where it has none.
@@ -164,6 +192,11 @@ func neighbourKeys(r state.Reader, host, networkID string, yield func(string) bo
 			return false
 		}
 	}
+	for b := range state.DistributedBindingsByNetwork.List(r, networkID) {
+		if b.Host != host && !yield(kindNeighbour+"/"+b.ID) {
+			return false
+		}
+	}
 	return true
 }
 
@@ -172,17 +205,17 @@ func seenFrom(p *model.Port, host string) bool {
 	return p.Binding.Bound() && (p.Binding.Group() != "" || p.Binding.Host != host)
 }
 
-// networkHosts iterates over the hosts that have ports on the network, each once.
+// networkHosts iterates over the hosts that have ports on the network, or interfaces of distributed routers, each once.
 func networkHosts(r state.Reader, networkID string) iter.Seq[string] {
 	return func(yield func(string) bool) {
 		seen := map[string]bool{}
-		for host := range lastParts(r, state.PortsByNetworkHost, networkID+"/") {
+		for host := range state.PortsByNetworkHost.Parts(r, networkID+"/") {
 			seen[host] = true
 			if !yield(host) {
 				return
 			}
 		}
-		for id := range lastParts(r, state.PortsByNetworkGatewayGroup, networkID+"/") {
+		for id := range state.PortsByNetworkGatewayGroup.Parts(r, networkID+"/") {
 			g, ok := state.GatewayGroups.Get(r, id)
 			if !ok {
 				continue
@@ -196,6 +229,11 @@ func networkHosts(r state.Reader, networkID string) iter.Seq[string] {
 				}
 			}
 		}
+		for host := range state.DistributedBindingsByNetworkHost.Parts(r, networkID+"/") {
+			if !seen[host] && !yield(host) {
+				return
+			}
+		}
 	}
 }
 
@@ -207,7 +245,7 @@ func networkHostPorts(r state.Reader, networkID, host string) iter.Seq[*model.Po
 				return
 			}
 		}
-		for id := range lastParts(r, state.PortsByNetworkGatewayGroup, networkID+"/") {
+		for id := range state.PortsByNetworkGatewayGroup.Parts(r, networkID+"/") {
 			if g, ok := state.GatewayGroups.Get(r, id); !ok || !slices.Contains(g.Hosts, host) {
 				continue
 			}
@@ -216,27 +254,6 @@ func networkHostPorts(r state.Reader, networkID, host string) iter.Seq[*model.Po
 					return
 				}
 			}
-		}
-	}
-}
-
-// lastParts iterates over what follows the prefix in the keys of an index, each once, in order. It costs one lookup a
-// key, whatever the number of objects that have it.
-func lastParts[T any](r state.Reader, ix *state.Index[T], prefix string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		from := prefix
-		for from != "" {
-			next := ""
-			for key := range ix.From(r, from) {
-				part, ok := strings.CutPrefix(key, prefix)
-				if !ok || !yield(part) {
-					return
-				}
-				// In the index, keys end with a zero byte and the object's id: this is the least key behind all of them.
-				next = key + "\x01"
-				break
-			}
-			from = next
 		}
 	}
 }

@@ -19,10 +19,11 @@ const (
 	kindPortForwarding = "port-forwarding"
 )
 
-// legs iterates over the ports of the router that are there: interfaces, then the gateway.
+// legs iterates over the ports of the router that are there and that one host at a time has: interfaces (of a distributed
+// router, those of its central part), then the gateway.
 func legs(r state.Reader, router *model.Router) iter.Seq[*model.Port] {
 	return func(yield func(*model.Port) bool) {
-		for _, id := range router.LegIDs() {
+		for _, id := range router.CentralIDs() {
 			if p, ok := state.Ports.Get(r, id); ok && !yield(p) {
 				return
 			}
@@ -30,9 +31,15 @@ func legs(r state.Reader, router *model.Router) iter.Seq[*model.Port] {
 	}
 }
 
-// routerPort says whether ports of the device owner are those of routers.
+// routerPort says whether ports of the device owner are those that routers have on one host at a time.
 func routerPort(owner string) bool {
-	return model.RouterInterfaceOwner(owner) || owner == model.DeviceOwnerRouterGateway
+	switch owner {
+	case model.DeviceOwnerRouterGateway, model.DeviceOwnerRouterSNAT, model.DeviceOwnerAgentGateway:
+		return true
+	case model.DeviceOwnerRouterInterfaceDistributed:
+		return false
+	}
+	return model.RouterInterfaceOwner(owner)
 }
 
 // gatewayHosts are the hosts that have the gateway of the router.
@@ -53,7 +60,7 @@ func router(r state.Reader, host, id string) *sb.Router {
 	if !ok {
 		return nil
 	}
-	doc := &sb.Router{RouterId: router.ID, AdminStateUp: router.AdminStateUp}
+	doc := &sb.Router{RouterId: router.ID, AdminStateUp: router.AdminStateUp, Central: router.Distributed}
 	for p := range legs(r, router) {
 		if !state.HasPort(r, p, host) {
 			continue
@@ -136,13 +143,17 @@ func defaultGateways(r state.Reader, p *model.Port) (hops []string) {
 	return hops
 }
 
-// floatingIP: the host has the gateway of the router that translates the address.
+// floatingIP: the host has the part of the router that translates the address.
 func floatingIP(r state.Reader, host, id string) *sb.FloatingIp {
 	f, ok := state.FloatingIPs.Get(r, id)
-	if !ok || !slices.Contains(gatewayHosts(r, f.RouterID), host) {
+	if !ok {
 		return nil
 	}
-	doc := &sb.FloatingIp{FloatingIpId: f.ID, RouterId: f.RouterID, Address: f.Address.String()}
+	local := translatedLocally(r, f) != ""
+	if !slices.Contains(translatingHosts(r, f), host) {
+		return nil
+	}
+	doc := &sb.FloatingIp{FloatingIpId: f.ID, RouterId: f.RouterID, Address: f.Address.String(), Local: local}
 	switch {
 	case f.FixedIP.IsValid():
 		doc.FixedIp = f.FixedIP.String()
@@ -189,6 +200,10 @@ func routerKeys(r state.Reader, p *model.Port, seen map[string]bool, yield func(
 			continue
 		}
 		for key := range translationKeys(r, router.ID) {
+			if seen[key] {
+				continue
+			}
+			seen[key] = true
 			if !yield(key) {
 				return false
 			}

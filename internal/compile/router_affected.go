@@ -15,7 +15,9 @@ func (a *affected) router(id string) {
 		return
 	}
 	a.checked[once] = true
+	a.movedFloatingIPs(id)
 	for _, r := range []state.Reader{a.before, a.after} {
+		a.localRouters(r, id)
 		router, ok := state.Routers.Get(r, id)
 		if !ok {
 			continue
@@ -63,7 +65,8 @@ func sameRouter(a, b *model.Router) bool {
 	if a.Gateway != nil && (a.Gateway.PortID != b.Gateway.PortID || a.Gateway.EnableSNAT != b.Gateway.EnableSNAT) {
 		return false
 	}
-	return a.AdminStateUp == b.AdminStateUp && a.NDPProxy == b.NDPProxy &&
+	return a.Distributed == b.Distributed && slices.Equal(a.SNATPorts, b.SNATPorts) &&
+		slices.Equal(a.LocalGateways, b.LocalGateways) && a.AdminStateUp == b.AdminStateUp && a.NDPProxy == b.NDPProxy &&
 		slices.Equal(a.InterfaceIDs, b.InterfaceIDs) && slices.Equal(a.Routes, b.Routes)
 }
 
@@ -85,7 +88,8 @@ func (a *affected) ndpProxy(old, now *model.NDPProxy) {
 
 func (a *affected) floatingIP(old, now *model.FloatingIP) {
 	if old != nil && now != nil &&
-		old.RouterID == now.RouterID && old.Address == now.Address && old.FixedIP == now.FixedIP {
+		old.RouterID == now.RouterID && old.Address == now.Address && old.FixedIP == now.FixedIP &&
+		old.PortID == now.PortID {
 		return
 	}
 	a.floatingIPIn(a.before, old)
@@ -97,8 +101,8 @@ func (a *affected) floatingIPIn(r state.Reader, f *model.FloatingIP) {
 	if f == nil {
 		return
 	}
+	a.translating(translatingHosts(r, f), f.ID)
 	for _, host := range gatewayHosts(r, f.RouterID) {
-		a.add(host, kindFloatingIP, f.ID)
 		for fw := range state.PortForwardingsByFloatingIP.List(r, f.ID) {
 			a.add(host, kindPortForwarding, fw.ID)
 		}
@@ -124,8 +128,8 @@ func (a *affected) portForwardingIn(r state.Reader, fw *model.PortForwarding) {
 	if !ok {
 		return
 	}
+	a.translating(translatingHosts(r, f), f.ID)
 	for _, host := range gatewayHosts(r, f.RouterID) {
-		a.add(host, kindFloatingIP, f.ID)
 		a.add(host, kindPortForwarding, fw.ID)
 	}
 }
@@ -136,6 +140,7 @@ func (a *affected) subnetPool(old, now *model.SubnetPool) {
 		return
 	}
 	for s := range state.SubnetsByPool.List(a.after, present(old, now).ID) {
+		a.localGateways(s.NetworkID)
 		for p := range subnetPorts(a.after, s.ID) {
 			a.leg(p.ID)
 		}

@@ -13,7 +13,10 @@ import (
 var (
 	routers      = []string{"router-1", "router-2"}
 	floatings    = []string{"floating-1", "floating-2", "floating-3"}
-	routingKinds = []string{"router", "router", "floating", "floating", "forwarding", "helper", "proxy", "pool", "gateway", "gateway"}
+	routingKinds = []string{
+		"router", "router", "floating", "floating", "forwarding", "helper", "proxy", "pool", "everywhere", "everywhere",
+		"gateway", "gateway",
+	}
 	// gatewayGroups are those that ports may be bound to.
 	gatewayGroups = []string{"1", "12"}
 )
@@ -30,7 +33,8 @@ func randomRouting(t *rapid.T, tx *state.Tx, kind string, drop bool) {
 		f.Address = netip.AddrFrom4([4]byte{203, 0, 113, byte(rapid.IntRange(5, 7).Draw(t, "address"))})
 		f.Status = rapid.SampledFrom([]model.FloatingIPStatus{model.FloatingIPActive, model.FloatingIPDown}).Draw(t, "status")
 		if rapid.Bool().Draw(t, "fixed") {
-			f.PortID, f.FixedIP = "port-1", netip.AddrFrom4([4]byte{10, 0, 0, byte(rapid.IntRange(2, 4).Draw(t, "ip"))})
+			f.PortID = rapid.SampledFrom([]string{"port-1", "port-2"}).Draw(t, "port")
+			f.FixedIP = netip.AddrFrom4([4]byte{10, 0, 0, byte(rapid.IntRange(2, 4).Draw(t, "ip"))})
 		}
 		putOrDrop(tx, state.FloatingIPs, f, drop)
 	case "forwarding":
@@ -51,6 +55,16 @@ func randomRouting(t *rapid.T, tx *state.Tx, kind string, drop bool) {
 		putOrDrop(tx, state.NDPProxies, &model.NDPProxy{
 			Meta: model.Meta{ID: "proxy"}, RouterID: rapid.SampledFrom(routers).Draw(t, "router"),
 			Address: netip.MustParseAddr(rapid.SampledFrom([]string{"2001:db8::5", "2001:db8::6"}).Draw(t, "address")),
+		}, drop)
+	case "everywhere":
+		putOrDrop(tx, state.DistributedBindings, &model.DistributedBinding{
+			Meta:      model.Meta{ID: rapid.SampledFrom([]string{"binding-1", "binding-2", "binding-3"}).Draw(t, "id")},
+			PortID:    rapid.SampledFrom(ports).Draw(t, "port"),
+			RouterID:  rapid.SampledFrom(routers).Draw(t, "router"),
+			NetworkID: rapid.SampledFrom(networks).Draw(t, "network"),
+			Host:      rapid.SampledFrom(hosts).Draw(t, "host"),
+			SegmentID: rapid.SampledFrom([]string{"", "net-a-seg-0", "net-a-seg-1"}).Draw(t, "segment"),
+			Wired:     rapid.Bool().Draw(t, "wired"),
 		}, drop)
 	case "gateway":
 		g := &model.GatewayGroup{Meta: model.Meta{ID: rapid.SampledFrom(gatewayGroups).Draw(t, "id")}}
@@ -73,6 +87,15 @@ func randomRouter(t *rapid.T) *model.Router {
 	if rapid.IntRange(0, 2).Draw(t, "gateway") > 0 {
 		r.Gateway = &model.Gateway{
 			NetworkID: "net-a", PortID: rapid.SampledFrom(ports).Draw(t, "port"), EnableSNAT: rapid.Bool().Draw(t, "snat"),
+		}
+	}
+	if r.Distributed = rapid.Bool().Draw(t, "distributed"); r.Distributed {
+		for _, id := range r.InterfaceIDs {
+			r.SNATPorts = append(r.SNATPorts, model.SNATPort{InterfaceID: id, PortID: rapid.SampledFrom(ports).Draw(t, "snat")})
+		}
+		for _, host := range rapid.SliceOfNDistinct(rapid.SampledFrom(hosts), 0, 2, rapid.ID).Draw(t, "local gateways") {
+			r.LocalGateways = append(r.LocalGateways,
+				model.LocalGateway{Host: host, PortID: rapid.SampledFrom(ports).Draw(t, "local gateway")})
 		}
 	}
 	if rapid.Bool().Draw(t, "route") {

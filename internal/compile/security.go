@@ -207,12 +207,12 @@ func hostHasGroup(r state.Reader, host, groupID string) bool {
 
 // groupHosts iterates over the hosts with a filtered port that has the group, each once.
 func groupHosts(r state.Reader, groupID string) iter.Seq[string] {
-	return lastParts(r, state.PortsBySecurityGroupHost, groupID+"/")
+	return state.PortsBySecurityGroupHost.Parts(r, groupID+"/")
 }
 
 // hostWantsSet says whether a rule of any group that the host has refers to the set.
 func hostWantsSet(r state.Reader, host, set string) bool {
-	for groupID := range lastParts(r, state.SecurityGroupRulesByRemoteSet, set+"/") {
+	for groupID := range state.SecurityGroupRulesByRemoteSet.Parts(r, set+"/") {
 		if hostHasGroup(r, host, groupID) {
 			return true
 		}
@@ -223,7 +223,7 @@ func hostWantsSet(r state.Reader, host, set string) bool {
 // setHosts are the hosts that want the set.
 func setHosts(r state.Reader, set string) map[string]bool {
 	hosts := map[string]bool{}
-	for groupID := range lastParts(r, state.SecurityGroupRulesByRemoteSet, set+"/") {
+	for groupID := range state.SecurityGroupRulesByRemoteSet.Parts(r, set+"/") {
 		for host := range groupHosts(r, groupID) {
 			hosts[host] = true
 		}
