@@ -97,7 +97,7 @@ func RunAgent(ctx context.Context, opts AgentOptions) error {
 		core.Parts = append(core.Parts, part)
 		core.Handlers[dhcp.LogPattern] = part.LogHandler()
 	}
-	if slices.Contains(opts.Roles, model.RoleL3) {
+	if slices.ContainsFunc(opts.Roles, model.Role.Routes) {
 		gateways, routes, err := routing(opts, metrics)
 		if err != nil {
 			return fmt.Errorf("starting the l3 role: %w", err)

@@ -34,7 +34,7 @@ directory. What it set up stays in force when it ends, and is adopted when it st
 	f.StringVar(&opts.Token, "token", "", "the token to join with; needed the first time only (or in the environment, NEUTRINO_TOKEN)")
 	f.StringVar(&opts.Host, "host", "", "the name of the host, as ports are bound to it (default: the host name)")
 	f.StringVar(&opts.DataDir, "data", "/var/lib/neutrino/agent", "the directory of the certificate, the cached view and the DHCP servers' files")
-	f.StringSliceVar(&roles, "roles", []string{"l2", "dhcp"}, "what the host does: l2 (wires ports), dhcp (serves DHCP), l3 (routes)")
+	f.StringSliceVar(&roles, "roles", []string{"l2", "dhcp"}, "what the host does: l2 (wires ports), dhcp (serves DHCP), l3 (routes), dvr (routes for its own workloads only, by distributed routers)")
 	f.StringVar(&tunnelIP, "tunnel-ip", "", "the address of the host for tunnels (default: the address from which it reaches the server)")
 	f.StringVar(&opts.Socket, "socket", agent.DefaultSocket, "the socket for commands on this host")
 	f.StringVar(&opts.Metrics, "metrics", "", "an address at which Prometheus finds /metrics, as in 127.0.0.1:9698 (default: on the socket only)")
@@ -87,10 +87,10 @@ func parseRoles(names []string) ([]model.Role, error) {
 	var roles []model.Role
 	for _, name := range names {
 		switch role := model.Role(name); role {
-		case model.RoleL2, model.RoleDHCP, model.RoleL3:
+		case model.RoleL2, model.RoleDHCP, model.RoleL3, model.RoleDVR:
 			roles = append(roles, role)
 		default:
-			return nil, fmt.Errorf("--roles: %q is not one of l2, dhcp, l3", name)
+			return nil, fmt.Errorf("--roles: %q is not one of l2, dhcp, l3, dvr", name)
 		}
 	}
 	return roles, nil

@@ -41,8 +41,8 @@ func Topology() []Spec {
 		{Name: "control", Address: netip.MustParseAddr("192.0.2.10"), Server: true},
 		{Name: "network", Address: netip.MustParseAddr("192.0.2.20"), Roles: []string{"l2", "dhcp", "l3"}},
 		{Name: "network2", Address: netip.MustParseAddr("192.0.2.21"), Roles: []string{"l2", "l3"}},
-		{Name: "compute1", Address: netip.MustParseAddr("192.0.2.31"), Roles: []string{"l2"}},
-		{Name: "compute2", Address: netip.MustParseAddr("192.0.2.32"), Roles: []string{"l2"}},
+		{Name: "compute1", Address: netip.MustParseAddr("192.0.2.31"), Roles: []string{"l2", "dvr"}},
+		{Name: "compute2", Address: netip.MustParseAddr("192.0.2.32"), Roles: []string{"l2", "dvr"}},
 		Internet(),
 	}
 }

@@ -11,6 +11,7 @@ var roleNames = map[model.Role]struct{ agentType, binary, topic string }{
 	model.RoleL2:   {"Linux bridge agent", "neutron-linuxbridge-agent", "N/A"},
 	model.RoleDHCP: {"DHCP agent", "neutron-dhcp-agent", "dhcp_agent"},
 	model.RoleL3:   {"L3 agent", "neutron-l3-agent", "l3_agent"},
+	model.RoleDVR:  {"L3 agent", "neutron-l3-agent", "l3_agent"},
 }
 
 // Agent declares the agents of the API: one for each role of a host.
@@ -57,6 +58,12 @@ func haState(a *model.Agent) string {
 
 func configurations(a *model.Agent) any {
 	c := map[string]any{"version": a.Version}
+	switch a.Role {
+	case model.RoleL3:
+		c["agent_mode"] = "dvr_snat"
+	case model.RoleDVR:
+		c["agent_mode"] = "dvr"
+	}
 	if a.Role == model.RoleL2 {
 		c["tunnel_types"] = append([]string{}, a.TunnelTypes...)
 		c["bridge_mappings"] = a.BridgeMappings

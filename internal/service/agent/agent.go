@@ -55,7 +55,7 @@ func (s *Rules) Connected(tx *state.Tx, host string, hello Hello) error {
 	if err := checkTunnelIP(tx, host, hello.TunnelIP); err != nil {
 		return err
 	}
-	for _, role := range []model.Role{model.RoleL2, model.RoleDHCP, model.RoleL3} {
+	for _, role := range []model.Role{model.RoleL2, model.RoleDHCP, model.RoleL3, model.RoleDVR} {
 		id := ID(host, role)
 		old, had := state.Agents.Get(tx, id)
 		if !slices.Contains(hello.Roles, role) {
