@@ -80,6 +80,12 @@ type Part struct {
 	unfiltered error
 	guarded    time.Time
 
+	// bordered is what the border of distributed legs was last made for, unbordered why it is not in place, borderSeen when
+	// that was found out.
+	bordered   *Wanted
+	unbordered error
+	borderSeen time.Time
+
 	// The conversion of the newest view, which never changes.
 	view   *agent.View
 	wanted *Wanted
@@ -92,8 +98,8 @@ type Part struct {
 	watched atomic.Pointer[map[int]bool]
 	// stale says that entries may have changed since they were last compared; watching, that Watch would know.
 	stale, watching atomic.Bool
-	// guardStale says that somebody may have changed the guard.
-	guardStale atomic.Bool
+	// guardStale and borderStale say that somebody may have changed the guard, or the border of distributed legs.
+	guardStale, borderStale atomic.Bool
 }
 
 // New makes the part. Close gives its sockets back.
@@ -131,6 +137,7 @@ func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status,
 		p.stale.Store(true)
 	}
 	p.ensureGuard(ctx)
+	p.ensureAnycast(ctx, p.wanted)
 	if p.unfiltered = nil; p.options.Filters != nil {
 		p.unfiltered = p.options.Filters(ctx)
 	}
@@ -154,7 +161,7 @@ func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status,
 // is let in when the way to its peers is complete; then what nobody needs any more is removed from the inside out.
 // raced says that a device went away meanwhile.
 func (p *Part) pass(w *Wanted) (raced bool, err error) {
-	links := w.Links
+	links := p.keptOff(w)
 	links.Held, links.Closed = p.unguarded, p.unfiltered
 	if err := p.links.Observe(links); err != nil {
 		return false, err
@@ -168,6 +175,11 @@ func (p *Part) pass(w *Wanted) (raced bool, err error) {
 	for device, table := range w.Forwarding {
 		if index := p.links.Index(device); index != 0 && p.links.TunnelErr(device) == nil {
 			tables[index] = table
+		}
+	}
+	for _, l := range w.legs {
+		if index := p.links.Member(l.device); index != 0 {
+			tables[index] = fdb.Table{Local: []netlinkx.MAC{l.mac}}
 		}
 	}
 	neighbours := make(map[int]neigh.Table, len(w.Neighbours))
@@ -242,7 +254,11 @@ func (p *Part) statuses(w *Wanted) []agent.Status {
 			add(x.key, sb.ObjectStatus_STATE_ABSENT, nil)
 			continue
 		}
-		add(x.key, sb.ObjectStatus_STATE_DONE, cmp.Or(p.segmentErr(w, x.network), p.links.PortErr(x.device)))
+		err := cmp.Or(p.segmentErr(w, x.network), p.links.PortErr(x.device))
+		if x.distributed {
+			err = cmp.Or(err, p.unbordered)
+		}
+		add(x.key, sb.ObjectStatus_STATE_DONE, err)
 	}
 	for _, x := range w.peers {
 		add(x.key, sb.ObjectStatus_STATE_DONE, p.peerErr(w, x))
@@ -305,8 +321,9 @@ func (p *Part) Watch(ctx context.Context, changed func()) error {
 	group.Go(func() error {
 		return p.nft.Watch(ctx, func() {
 			p.guardStale.Store(true)
+			p.borderStale.Store(true)
 			changed()
-		}, guardTables()...)
+		}, append(guardTables(), nft.Table{Family: "bridge", Name: anycastTable})...)
 	})
 	return group.Wait()
 }

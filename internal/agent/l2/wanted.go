@@ -39,6 +39,7 @@ type Wanted struct {
 	segments map[string]segment // by network
 	ports    []port
 	peers    []peer
+	legs     []anycastLeg // of distributed routers
 }
 
 type segment struct {
@@ -50,7 +51,10 @@ type segment struct {
 	problem string
 }
 
-type port struct{ key, device, network string }
+type port struct {
+	key, device, network string
+	distributed          bool // it is the leg of a distributed router
+}
 
 type peer struct {
 	key, network string
@@ -240,12 +244,18 @@ func (c *converter) port(d *sb.Document) error {
 	if err := claim(c.macs, "mac "+body.Mac, station{body.NetworkId, mac}, d.Key); err != nil {
 		return err
 	}
+	if body.TunnelMac != "" {
+		l := anycastLeg{key: d.Key, device: body.Device, network: body.NetworkId, mac: mac}
+		if err := c.anycast(l, body.TunnelMac, body.Ips); err != nil {
+			return err
+		}
+	}
 	wanted := link.Port{Device: body.Device, MTU: int(body.Mtu)}
 	if body.AdminStateUp {
 		wanted.Bridge = s.bridge
 	}
 	c.Links.Ports = append(c.Links.Ports, wanted)
-	c.ports = append(c.ports, port{d.Key, body.Device, body.NetworkId})
+	c.ports = append(c.ports, port{d.Key, body.Device, body.NetworkId, body.TunnelMac != ""})
 	return nil
 }
 

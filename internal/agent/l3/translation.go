@@ -59,18 +59,7 @@ func (s *session) writeTable() error {
 
 // difference is what has to be done to the elements of a map.
 func difference(name string, have, want nftmap.Elements) nftmap.Change {
-	change := nftmap.Change{Set: name, Add: nftmap.Elements{}}
-	for key, value := range have {
-		if w, wanted := want[key]; !wanted || w != value {
-			change.Remove = append(change.Remove, key)
-		}
-	}
-	for key, value := range want {
-		if h, has := have[key]; !has || h != value {
-			change.Add[key] = value
-		}
-	}
-	return change
+	return nftmap.Difference(name, have, want)
 }
 
 // stale is what connections must not go on with.

@@ -5,6 +5,9 @@
 // bridge says that the MAC is behind the VXLAN device; the bridge answers ARP only for MACs of which it knows that, and
 // the entry is sticky, so that a workload which borrows the MAC as a source address does not draw its traffic away.
 //
+// A device of this host can have static MACs, too: those of a router that other hosts have as well, which are to be
+// nowhere else than here.
+//
 // Everything static on a VXLAN device of ours is ours. Entries that the kernel has learned (addresses that move between
 // workloads are not programmed, but learned) are left alone.
 package fdb
@@ -21,12 +24,14 @@ import (
 	"github.com/neutrino-net/neutrino/internal/reconcile"
 )
 
-// Table is what is wanted on one VXLAN device.
+// Table is what is wanted on one VXLAN device, or on one member of a bridge that is none.
 type Table struct {
 	// Remotes are the endpoints behind which the MACs are.
 	Remotes map[netlinkx.MAC]netip.Addr
 	// Flood are the endpoints that get frames for everybody: the hosts with a port of the network, and no others.
 	Flood map[netip.Addr]bool
+	// Local are MACs that are behind the device, whoever else speaks from them.
+	Local []netlinkx.MAC
 }
 
 // Options configure a Driver. All are required.
@@ -72,6 +77,9 @@ func (d *Driver) Apply(tables map[int]Table) (raced bool, err error) {
 	for index, t := range tables {
 		for mac, vtep := range t.Remotes {
 			wanted[key{index: index, mac: mac}] = value{VTEP: vtep}
+			wanted[key{index: index, mac: mac, onBridge: true}] = value{Sticky: true}
+		}
+		for _, mac := range t.Local {
 			wanted[key{index: index, mac: mac, onBridge: true}] = value{Sticky: true}
 		}
 		for vtep := range t.Flood {

@@ -218,6 +218,14 @@ func (d *Driver) Index(name string) int {
 	return 0
 }
 
+// Member is the index of a device that is in a bridge, or 0.
+func (d *Driver) Member(name string) int {
+	if l := d.links[name]; l != nil && l.Master != 0 {
+		return l.Index
+	}
+	return 0
+}
+
 // Raced says whether a device went away during the pass, which is then to be repeated.
 func (d *Driver) Raced() bool { return d.raced }
 

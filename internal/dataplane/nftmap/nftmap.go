@@ -93,6 +93,22 @@ func (e Elements) parse(element []byte) {
 	e[key] = value
 }
 
+// Difference is what has to be done to a map that has these elements, so that it has those that are wanted.
+func Difference(set string, have, want Elements) Change {
+	change := Change{Set: set, Add: Elements{}}
+	for key, value := range have {
+		if w, wanted := want[key]; !wanted || w != value {
+			change.Remove = append(change.Remove, key)
+		}
+	}
+	for key, value := range want {
+		if h, has := have[key]; !has || h != value {
+			change.Add[key] = value
+		}
+	}
+	return change
+}
+
 // Apply makes the changes, all of them or, with an error, none.
 func (c *Conn) Apply(t Table, changes ...Change) error {
 	var batch []*nl.NetlinkRequest
