@@ -8,16 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Route is a unicast route of the main table.
+// Route is a unicast route.
 type Route struct {
 	Destination netip.Prefix
 	Gateway     netip.Addr // the zero Addr: on the link
 	Index       int        // of the device
 	// Protocol says who made the route, as in /etc/iproute2/rt_protos.
 	Protocol int
+	// Table is that of the route; 0: the main one.
+	Table int
 }
 
-// Routes returns the routes of the main table that carry the protocol number.
+// Routes returns the routes that carry the protocol number.
 func (h *Handle) Routes(protocol int) ([]Route, error) {
 	var all []Route
 	build := func() *nl.NetlinkRequest {
@@ -30,7 +32,7 @@ func (h *Handle) Routes(protocol int) ([]Route, error) {
 			return unix.EBADMSG
 		}
 		header := nl.DeserializeRtMsg(m)
-		if header.Table == unix.RT_TABLE_MAIN && int(header.Protocol) == protocol && header.Type == unix.RTN_UNICAST &&
+		if int(header.Protocol) == protocol && header.Type == unix.RTN_UNICAST &&
 			header.Flags&unix.RTM_F_CLONED == 0 {
 			all = append(all, parseRoute(header, m[unix.SizeofRtMsg:]))
 		}
@@ -40,7 +42,7 @@ func (h *Handle) Routes(protocol int) ([]Route, error) {
 }
 
 func parseRoute(header *nl.RtMsg, attributes []byte) Route {
-	r := Route{Protocol: int(header.Protocol)}
+	r := Route{Protocol: int(header.Protocol), Table: int(header.Table)}
 	destination := netip.IPv4Unspecified()
 	if header.Family == unix.AF_INET6 {
 		destination = netip.IPv6Unspecified()
@@ -53,8 +55,13 @@ func parseRoute(header *nl.RtMsg, attributes []byte) Route {
 			r.Gateway, _ = netip.AddrFromSlice(v)
 		case unix.RTA_OIF:
 			r.Index = u32(v)
+		case unix.RTA_TABLE:
+			r.Table = u32(v)
 		}
 	})
+	if r.Table == unix.RT_TABLE_MAIN {
+		r.Table = 0
+	}
 	r.Destination = netip.PrefixFrom(destination, int(header.Dst_len))
 	return r
 }
@@ -87,6 +94,10 @@ func (h *Handle) routeRequest(kind, flags int, r Route) *nl.NetlinkRequest {
 		req.AddData(nl.NewRtAttr(unix.RTA_GATEWAY, r.Gateway.AsSlice()))
 	}
 	req.AddData(nl.NewRtAttr(unix.RTA_OIF, nl.Uint32Attr(uint32(r.Index))))
+	if r.Table != 0 {
+		message.Table = unix.RT_TABLE_UNSPEC
+		req.AddData(nl.NewRtAttr(unix.RTA_TABLE, nl.Uint32Attr(uint32(r.Table))))
+	}
 	return req
 }
 

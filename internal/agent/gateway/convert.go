@@ -81,7 +81,7 @@ func convert(view *agent.View, s site) wanted {
 		r := d.GetRouter()
 		if n, ok := number(r.GetGatewayGroup()); ok && len(peers[n]) > 0 {
 			w.sync.Routers = append(w.sync.Routers, ctsync.Router{
-				ID: r.GetRouterId(), Namespace: l3.Namespace(r.GetRouterId()), Peers: peers[n],
+				ID: r.GetRouterId(), Namespace: l3.Namespace(l3.NameOf(r)), Peers: peers[n],
 			})
 		}
 	}

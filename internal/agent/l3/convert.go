@@ -11,7 +11,6 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/neutrino-net/neutrino/internal/agent"
 	"github.com/neutrino-net/neutrino/internal/dataplane/nftmap"
 	"github.com/neutrino-net/neutrino/internal/model"
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
@@ -29,32 +28,6 @@ type documents map[string]*sb.Document
 // same says whether nothing has changed. Documents never change, so it is enough to compare pointers.
 func (d documents) same(other documents) bool {
 	return (d == nil) == (other == nil) && maps.Equal(d, other)
-}
-
-// group sorts the documents of the view by router.
-func group(view *agent.View) map[string]documents {
-	out := map[string]documents{}
-	for d := range view.All() {
-		id, ours := "", true
-		switch body := d.GetBody().(type) {
-		case *sb.Document_Router:
-			id = body.Router.GetRouterId()
-		case *sb.Document_FloatingIp:
-			id = body.FloatingIp.GetRouterId()
-		case *sb.Document_PortForwarding:
-			id = body.PortForwarding.GetRouterId()
-		default:
-			ours = false
-		}
-		if !ours {
-			continue
-		}
-		if out[id] == nil {
-			out[id] = documents{}
-		}
-		out[id][d.GetKey()] = d
-	}
-	return out
 }
 
 // wanted is a router as it should be. It never changes.
@@ -75,6 +48,8 @@ type wanted struct {
 	elements map[string]nftmap.Elements
 	// group is the gateway group in which the host has to be active to forward; empty: it always forwards.
 	group string
+	// distributed is what only the local part of a distributed router has; nil: it is none.
+	distributed *distributed
 	// helpers is the table of the helpers of connection tracking; empty: none.
 	helpers string
 }
@@ -84,9 +59,13 @@ type leg struct {
 	port         string
 	device, host string
 	gateway      bool
-	mac          net.HardwareAddr
-	mtu          int
-	addresses    []netip.Prefix
+	// hops are where what comes in by the leg of a local part goes if it has no other way; onLink is what is reached by the
+	// leg besides its addresses' networks.
+	hops      []netip.Addr
+	onLink    []netip.Prefix
+	mac       net.HardwareAddr
+	mtu       int
+	addresses []netip.Prefix
 	// scopes are the address scopes of the leg for IPv4 and IPv6.
 	scopes     [2]string
 	advertised []advertised
@@ -101,12 +80,25 @@ type advertised struct {
 
 type route struct {
 	destination netip.Prefix
-	via         netip.Addr
+	via         netip.Addr // the zero Addr: on the link
 	device      string
+	table       int // 0: the main one
 }
 
-// Namespace is the name of a router's network namespace.
-func Namespace(router string) string { return "qrouter-" + router }
+// central begins the name of the central part of a distributed router among the routers of a host, where the local part
+// has the name of any other router: its id.
+const central = "snat-"
+
+// Namespace is the name of the network namespace of the router of the name.
+func Namespace(router string) string {
+	if strings.HasPrefix(router, central) {
+		return router
+	}
+	return "qrouter-" + router
+}
+
+// isRouter says whether the name is that of a router: its id, with or without the sign of a central part.
+func isRouter(name string) bool { return isID(strings.TrimPrefix(name, central)) }
 
 // portMark begins the alias of both ends of a leg, as that of all devices of ports.
 const portMark = "neutrino:port:"
@@ -129,7 +121,7 @@ func convert(docs documents) conversion {
 	var key string
 	for k, d := range docs {
 		c.reasons[k] = ""
-		if r := d.GetRouter(); r != nil {
+		if r := routerOf(d); r != nil && (body == nil || k < key) {
 			body, key = r, k
 		}
 	}
@@ -139,25 +131,35 @@ func convert(docs documents) conversion {
 		}
 		return c
 	}
-	w, problems := convertRouter(body)
+	w, problems := convertRouter(body, docs[key].GetLocalRouter() != nil)
 	c.reasons[key] = strings.Join(problems, "; ")
 	if !body.GetAdminStateUp() {
 		return c // nothing is forwarded, and all documents are satisfied
 	}
 	t := translations{conversion: &c, wanted: w}
 	t.convert(docs)
+	if w.distributed != nil {
+		w.distributed.convertNeighbours(w, docs)
+	}
 	w.rules, w.elements = renderRouter(w), t.elements
 	c.router = w
 	return c
 }
 
 // convertRouter reads the router's own document. Problems are about what is left out.
-func convertRouter(r *sb.Router) (w *wanted, problems []string) {
+func convertRouter(r *sb.Router, local bool) (w *wanted, problems []string) {
 	w = &wanted{id: r.GetRouterId(), group: r.GetGatewayGroup(), untouched: map[string]bool{}}
+	kinds := kinds{inside: "qr-", gateway: "qg-"}
+	switch {
+	case local:
+		kinds.gateway, w.distributed = "fg-", &distributed{}
+	case r.GetCentral():
+		kinds.inside = "sg-"
+	}
 	problem := func(format string, args ...any) { problems = append(problems, fmt.Sprintf(format, args...)) }
 	gateways := 0
 	for _, body := range r.GetLegs() {
-		l, err := convertLeg(body)
+		l, err := convertLeg(body, kinds)
 		if err != nil {
 			problem("the leg of port %.40s: %v", body.GetPortId(), err)
 			w.untouched[portMark+body.GetPortId()] = true
@@ -178,6 +180,9 @@ func convertRouter(r *sb.Router) (w *wanted, problems []string) {
 	slices.SortFunc(w.legs, func(a, b leg) int { return strings.Compare(a.device, b.device) })
 	for _, err := range w.convertRoutes(r) {
 		problem("%v", err)
+	}
+	if w.distributed != nil {
+		w.policy()
 	}
 	for _, err := range w.convertProxies(r.GetNdpProxied()) {
 		problem("%v", err)
@@ -214,7 +219,7 @@ func (l *leg) first4() netip.Addr {
 	return netip.Addr{}
 }
 
-func convertLeg(body *sb.RouterLeg) (leg, error) {
+func convertLeg(body *sb.RouterLeg, kinds kinds) (leg, error) {
 	if !isID(body.GetPortId()) {
 		return leg{}, fmt.Errorf("port_id is not a UUID")
 	}
@@ -222,11 +227,7 @@ func convertLeg(body *sb.RouterLeg) (leg, error) {
 		port: body.GetPortId(), host: model.DeviceName(body.GetPortId()), gateway: body.GetGateway(), mtu: int(body.GetMtu()),
 		scopes: [2]string{body.GetScope4(), body.GetScope6()},
 	}
-	kind := "qr-"
-	if l.gateway {
-		kind = "qg-"
-	}
-	l.device = kind + strings.TrimPrefix(l.host, "tap")
+	l.device = kinds.of(l.gateway) + strings.TrimPrefix(l.host, "tap")
 	var err error
 	if l.mac, err = net.ParseMAC(body.GetMac()); err != nil || len(l.mac) != 6 || l.mac[0]&1 != 0 {
 		return leg{}, fmt.Errorf("mac %.40q is no Ethernet address of a port", body.GetMac())
@@ -246,7 +247,10 @@ func convertLeg(body *sb.RouterLeg) (leg, error) {
 			l.addresses = append(l.addresses, p)
 		}
 	}
-	if own := linkLocal(l.mac); l.mtu >= minMTUIPv6 && !slices.Contains(l.addresses, own) {
+	if err := l.convertHops(body); err != nil {
+		return leg{}, err
+	}
+	if own := linkLocal(l.mac); l.mtu >= minMTUIPv6 && len(l.onLink) == 0 && !slices.Contains(l.addresses, own) {
 		l.addresses = append(l.addresses, own)
 	}
 	for _, a := range body.GetAdvertised() {
@@ -291,6 +295,10 @@ func (w *wanted) convertRoutes(r *sb.Router) (problems []error) {
 	for _, text := range r.GetDefaultGateways() {
 		ip, err := parseAddr(text)
 		g := w.gateway()
+		if w.distributed != nil && err == nil {
+			w.distributed.gateways = append(w.distributed.gateways, ip)
+			continue
+		}
 		if err != nil || g == nil {
 			problems = append(problems, cmp.Or(err, fmt.Errorf("the default gateway %s has no gateway leg", text)))
 			continue
@@ -299,7 +307,7 @@ func (w *wanted) convertRoutes(r *sb.Router) (problems []error) {
 		if ip.Is4() {
 			all = netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 		}
-		byDestination[all] = route{all, ip, g.device}
+		byDestination[all] = route{destination: all, via: ip, device: g.device}
 	}
 	extra := map[netip.Prefix]bool{}
 	for _, body := range r.GetRoutes() {
@@ -325,7 +333,7 @@ func (w *wanted) convertRoutes(r *sb.Router) (problems []error) {
 			continue
 		}
 		extra[destination] = true
-		byDestination[destination] = route{destination, via, device}
+		byDestination[destination] = route{destination: destination, via: via, device: device}
 	}
 	w.routes = slices.SortedFunc(maps.Values(byDestination), func(a, b route) int {
 		return a.destination.Compare(b.destination)

@@ -182,12 +182,18 @@ func (s *session) ensureRoutes(legs map[string]int) error {
 	missing := map[netlinkx.Route]bool{}
 	for _, r := range s.routes {
 		if index, have := legs[r.device]; have {
-			missing[netlinkx.Route{Destination: r.destination, Gateway: r.via, Index: index, Protocol: protocol}] = true
+			missing[netlinkx.Route{
+				Destination: r.destination, Gateway: r.via, Index: index, Protocol: protocol, Table: r.table,
+			}] = true
 		}
 	}
 	wanted := maps.Clone(missing)
 	var errs []error
-	replaced := map[netip.Prefix]bool{}
+	type slot struct {
+		destination netip.Prefix
+		table       int
+	}
+	replaced := map[slot]bool{}
 	for _, r := range present {
 		delete(missing, r)
 	}
@@ -196,11 +202,11 @@ func (s *session) ensureRoutes(legs map[string]int) error {
 			errs = append(errs, fmt.Errorf("add the route to %s via %s: %w", r.Destination, r.Gateway, err))
 			continue
 		}
-		replaced[r.Destination] = true
+		replaced[slot{r.Destination, r.Table}] = true
 		s.drift("route", "to %s via %s", r.Destination, r.Gateway)
 	}
 	for _, r := range present {
-		if wanted[r] || replaced[r.Destination] && r.Destination.Addr().Is4() {
+		if wanted[r] || replaced[slot{r.Destination, r.Table}] && r.Destination.Addr().Is4() {
 			continue // the kernel replaces a route of IPv4 to the same destination
 		}
 		if err := s.nl.DeleteRoute(r); err != nil && !netlinkx.Gone(err) {

@@ -15,6 +15,10 @@
 //	device    qr-/qg-<11 …>           its peer inside, with the port's MAC and addresses
 //	table     inet neutrino-router    all translation; floating IPs and forwarded ports are elements of its maps
 //	routes                            of protocol number 78 (package neigh)
+//
+// A distributed router has a local part on many hosts, in qrouter-<router id>, and one central part, in
+// snat-<router id>: distributed.go is about the former; the latter is a router as any other, whose legs inside are
+// called sg-….
 package l3
 
 import (
@@ -137,7 +141,7 @@ func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status,
 	}
 	groups := group(view)
 	for id := range groups {
-		if p.routers[id] == nil && isID(id) { // of the others, statuses says what is wrong
+		if p.routers[id] == nil && isRouter(id) { // of the others, statuses says what is wrong
 			p.routers[id] = p.newRouter(id)
 		}
 	}
@@ -165,13 +169,15 @@ func (p *Part) load() error {
 	if p.loaded {
 		return nil
 	}
-	names, err := netns.List(Namespace(""))
-	if err != nil {
-		return err
-	}
-	for _, n := range names {
-		if id := strings.TrimPrefix(n, Namespace("")); isID(id) {
-			p.routers[id] = p.newRouter(id)
+	for _, prefix := range []string{Namespace(""), central} {
+		names, err := netns.List(prefix)
+		if err != nil {
+			return err
+		}
+		for _, n := range names {
+			if name := strings.TrimPrefix(n, Namespace("")); isRouter(name) {
+				p.routers[name] = p.newRouter(name)
+			}
 		}
 	}
 	p.loaded = true
@@ -188,11 +194,14 @@ func (p *Part) statuses(groups map[string]documents) ([]agent.Status, error) {
 	for id, docs := range groups {
 		r := p.routers[id]
 		for key, d := range docs {
+			if d.GetNeighbour() != nil {
+				continue // the l2 part tells of it
+			}
 			st := agent.Status{Key: key, State: sb.ObjectStatus_STATE_DONE}
 			if r == nil {
 				st.Reason = fmt.Sprintf("the router's id %.40q is not a UUID", id)
 			} else {
-				st.Reason = r.reason(key, d.GetRouter() != nil)
+				st.Reason = r.reason(key, routerOf(d) != nil)
 			}
 			if st.Reason != "" {
 				st.State = sb.ObjectStatus_STATE_ERROR

@@ -35,6 +35,9 @@ var (
 // the same router turns around in it (hairpin): its source is translated, too, since the answer has to come back
 // here even if both ends are in one network.
 func renderRouter(w *wanted) string {
+	if w.distributed != nil {
+		return renderLocal(w)
+	}
 	var b strings.Builder
 	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
 	inside := devices(w.legs, func(l leg) bool { return !l.gateway })

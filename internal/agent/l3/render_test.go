@@ -56,6 +56,15 @@ func forwardingDocument(id string, f *sb.PortForwarding) *sb.Document {
 // The tables of routers as text, which nft accepts.
 func TestTables(t *testing.T) {
 	for name, change := range map[string]func(r *sb.Router) []*sb.Document{
+		"local": func(r *sb.Router) []*sb.Document {
+			r.Legs, r.DefaultGateways = r.Legs[:2], nil
+			return nil
+		},
+		"local-floating": func(r *sb.Router) []*sb.Document {
+			r.Legs[2].Ips, r.Legs[2].OnLink = nil, []string{"203.0.113.0/24"}
+			r.Legs[0].DefaultGateways = []string{"10.0.1.5"}
+			return []*sb.Document{floatingDocument("a", "203.0.113.20", "10.0.1.20")}
+		},
 		"plain":    func(*sb.Router) []*sb.Document { return nil },
 		"no-snat":  func(r *sb.Router) []*sb.Document { r.EnableSnat = false; return nil },
 		"internal": func(r *sb.Router) []*sb.Document { r.Legs, r.DefaultGateways = r.Legs[:2], nil; return nil },
@@ -79,6 +88,10 @@ func TestTables(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := sample()
 			docs := documentsOf(r, change(r)...)
+			if strings.HasPrefix(name, "local") {
+				delete(docs, "router/"+r.RouterId)
+				docs["local-router/"+r.RouterId] = &sb.Document{Body: &sb.Document_LocalRouter{LocalRouter: r}}
+			}
 			c := convert(docs)
 			for key, reason := range c.reasons {
 				if reason != "" {

@@ -152,7 +152,8 @@ func (s *session) run() error {
 	blocking(err)
 	added, removed, err := s.ensureAddresses(legs)
 	blocking(err)
-	errs = append(errs, s.ensureRoutes(legs), s.ensureProxies(legs), s.ensureHelpers())
+	errs = append(errs, s.ensureRoutes(legs), s.ensureRules(), s.ensureNeighbours(legs), s.ensureProxies(legs),
+		s.ensureHelpers())
 	s.part.speaker.want(s.router.id, s.ns, s.wanted, legs)
 	if s.becameActive {
 		added = moved(s.wanted, legs)
@@ -215,8 +216,10 @@ func (r *router) watch() error {
 	if r.watched {
 		return nil
 	}
-	if err := r.part.watcher.WatchNames(Namespace("")); err != nil {
-		return err
+	for _, names := range []string{Namespace(""), central} {
+		if err := r.part.watcher.WatchNames(names); err != nil {
+			return err
+		}
 	}
 	if err := r.part.watcher.Add(r.ns); err != nil {
 		return err
