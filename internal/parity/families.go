@@ -261,8 +261,8 @@ func routing() []Family {
 			},
 		},
 		{
-			Aliases: []string{"dvr"}, Plane: NotYet, Note: "such a router is served by one host, or by one gateway group",
-			Tests: []string{service + "l3.TestADistributedRouterSaysWhatItIs"},
+			Aliases: []string{"dvr"}, Plane: Works, Note: "not yet IPv6 address pairs from another host",
+			Tests: []string{e2e + "TestWaysThroughADistributedRouter", service + "l3.TestADistributedRouterIsWhereItsWorkloadsAre"},
 		},
 		{
 			Aliases: []string{"l3-conntrack-helper", "expose-l3-conntrack-helper"}, Plane: Works,

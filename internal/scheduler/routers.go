@@ -160,14 +160,20 @@ func (w *routers) Follow(c state.Change, r state.Reader, book *Book) {
 		w.followGroup(c, r, book)
 	case state.Ports.Kind():
 		each(c, func(o *model.Port) {
-			if model.RouterInterfaceOwner(o.DeviceOwner) || o.DeviceOwner == model.DeviceOwnerRouterGateway {
+			if routerPort(o.DeviceOwner) {
 				book.Due(o.DeviceID)
 			}
 		})
+		followWorkload(c, r, book)
+	case state.FloatingIPs.Kind():
+		each(c, func(o *model.FloatingIP) { dueDistributed(r, o.RouterID, book) })
 	case state.Agents.Kind():
 		each(c, func(o *model.Agent) {
-			if o.Role == model.RoleL3 || o.Role == model.RoleL2 {
+			if o.Role.Routes() || o.Role == model.RoleL2 {
 				book.DueAgain()
+				for b := range state.DistributedBindingsByHost.List(r, o.Host) {
+					book.Due(b.RouterID)
+				}
 				for router := range state.RoutersByHost.List(r, o.Host) {
 					book.Due(router.ID)
 				}

@@ -2,6 +2,7 @@ package schema
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -62,7 +63,7 @@ var Router = (&Resource[model.Router]{
 // routerStatus is ACTIVE also for a router that waits for a host or is turned off: clients take everything else for a
 // failure, and status_reason says what is missing.
 func routerStatus(r *model.Router) string {
-	if r.HostReason != "" {
+	if r.HostReason != "" || len(r.LocalReasons) > 0 {
 		return "ERROR"
 	}
 	return "ACTIVE"
@@ -77,7 +78,10 @@ func routerReason(r *model.Router) string {
 		return "It is turned off: admin_state_up is false."
 	case r.PlacementReason != "":
 		return r.PlacementReason
-	case len(r.Hosts) == 0 && r.GatewayGroup == "":
+	case len(r.LocalReasons) > 0:
+		host := slices.Min(slices.Collect(maps.Keys(r.LocalReasons)))
+		return "Host " + host + ": " + r.LocalReasons[host]
+	case len(r.Hosts) == 0 && r.GatewayGroup == "" && (!r.Distributed || r.Gateway != nil):
 		return "No host serves it: it is assigned to no L3 agent."
 	}
 	return ""

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bufio"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"strings"
@@ -43,6 +44,12 @@ type object = map[string]any
 // startRouted makes the networks and the router.
 func startRouted(t testing.TB, serverArgs ...string) *routed {
 	t.Helper()
+	return startRoutedBy(t, object{}, serverArgs...)
+}
+
+// startRoutedBy makes the networks and a router of the kind.
+func startRoutedBy(t testing.TB, kind object, serverArgs ...string) *routed {
+	t.Helper()
 	r := &routed{world: start(t, serverArgs...)}
 	r.s = r.login()
 	r.run(internet, "ip", "address", "add", outside6+"/64", "dev", "eth0", "nodad")
@@ -56,9 +63,9 @@ func startRouted(t testing.TB, serverArgs ...string) *routed {
 	r.make("subnets", object{
 		"network_id": r.public, "ip_version": 6, "cidr": "2001:db8:ff::/64", "gateway_ip": outside6, "enable_dhcp": false,
 	})
-	r.router = r.make("routers", object{
-		"name": "r", "external_gateway_info": object{"network_id": r.public},
-	}).str("id")
+	router := object{"name": "r", "external_gateway_info": object{"network_id": r.public}}
+	maps.Copy(router, kind)
+	r.router = r.make("routers", router).str("id")
 	r.red = r.behind("red", redRange, redRange6)
 	r.blue = r.behind("blue", "10.2.0.0/24", blueRange6)
 	r.gateway, r.gateway6 = r.gatewayAddresses()

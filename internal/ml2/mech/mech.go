@@ -29,12 +29,16 @@ var wired = []model.NetworkType{model.TypeLocal, model.TypeFlat, model.TypeVXLAN
 // Bind returns the binding of the port on the host that p.Binding asks for: bridge and the segment, or binding_failed
 // and the reason why, or unbound where it asks for no host. A nil live takes every agent to be alive.
 //
-// A port may ask for a gateway group instead, and is bound if any host of the group can wire it.
+// A port may ask for a gateway group instead, and is bound if any host of the group can wire it. The interface of a
+// distributed router is on many hosts, and bound to none by itself.
 func Bind(r state.Reader, p *model.Port, live Liveness) (b model.Binding, reason string) {
 	b = p.Binding
 	b.SegmentID, b.VIFType = "", model.VIFUnbound
 	var segment string
 	switch {
+	case p.DeviceOwner == model.DeviceOwnerRouterInterfaceDistributed:
+		b.Host, b.GatewayGroup, b.VIFType = "", "", model.VIFDistributed
+		return b, ""
 	case b.GatewayGroup != "":
 		segment, reason = anyOf(r, p, live)
 	case b.Host == "":

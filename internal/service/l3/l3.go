@@ -16,12 +16,13 @@
 // are in a group; move.go, how a router leaves a host; claim.go, which host of a group is active; report.go, what hosts
 // report; statuses.go, what those have reported that are not active.
 //
-// Distributed routers are served like others, by one host or group, and say so in their status_reason.
+// Distributed routers have parts on many hosts besides, see distribute.go: the one host, or group, serves what is central.
 package l3
 
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -97,8 +98,11 @@ func (p *Pass) Ensure(routerID string) error {
 		return nil
 	}
 	now := old.Clone()
-	legs := slices.Collect(router.Attached(p.tx, old))
 	var problems []error
+	if err := p.distribute(now); err != nil {
+		problems = append(problems, err)
+	}
+	legs := slices.Collect(router.Central(p.tx, now))
 	if err := p.place(now, legs); err != nil {
 		problems = append(problems, err)
 	}
@@ -123,7 +127,9 @@ func (p *Pass) Ensure(routerID string) error {
 func same(a, b *model.Router) bool {
 	return slices.Equal(a.Hosts, b.Hosts) && a.ManualHosts == b.ManualHosts && slices.Equal(a.Leaving, b.Leaving) &&
 		a.GatewayGroup == b.GatewayGroup &&
-		a.PlacementReason == b.PlacementReason && a.HostReason == b.HostReason
+		a.PlacementReason == b.PlacementReason && a.HostReason == b.HostReason &&
+		slices.Equal(a.SNATPorts, b.SNATPorts) && slices.Equal(a.LocalGateways, b.LocalGateways) &&
+		maps.Equal(a.LocalReasons, b.LocalReasons)
 }
 
 // place is where a router is served: on a host, or by a gateway group. The zero value is nowhere.
@@ -192,6 +198,9 @@ func (p *Pass) forget(routerID string) {
 		if f.Status == model.FloatingIPDown && f.HostReason == "" {
 			continue
 		}
+		if translatedLocally(p.tx, f) != "" {
+			continue // it has not moved
+		}
 		f = f.Clone()
 		f.Status, f.HostReason = model.FloatingIPDown, ""
 		state.FloatingIPs.Put(p.tx, f)
@@ -211,8 +220,6 @@ func placement(r *model.Router, legs []*model.Port, problem error) string {
 		return "" // what its group has to say is the group's Reason
 	case len(r.Hosts) == 0:
 		return "an operator has taken it from its host and has not given it another"
-	case r.Distributed:
-		return fmt.Sprintf("it is served by host %s for all, and is not distributed", r.Hosts[0])
 	}
 	return ""
 }

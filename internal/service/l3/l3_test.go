@@ -370,21 +370,6 @@ func TestAServerThatHasJustBeenStartedWaitsForTheHosts(t *testing.T) {
 	}
 }
 
-func TestADistributedRouterSaysWhatItIs(t *testing.T) {
-	for want, r := range map[string]model.Router{
-		"is served by host host1 for all, and is not distributed": {Distributed: true},
-		"by the hosts of its gateway group for all":               {HA: true, Distributed: true},
-	} {
-		w := newWorld(t, 0)
-		w.host("host1", true)
-		id := w.router(r, true)
-		w.settle(id)
-		if reason := w.get(id).PlacementReason; !strings.Contains(reason, want) {
-			t.Errorf("the reason is %q, want %q", reason, want)
-		}
-	}
-}
-
 func TestStatusesFollowTheServingHost(t *testing.T) {
 	w := newWorld(t, 0)
 	w.host("host1", true)

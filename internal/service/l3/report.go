@@ -13,7 +13,7 @@ import (
 // what the host serves counts (of the hosts of a gateway group, what the active one says); the rest is passed over, as are
 // reports that are no news.
 //
-// It understands router/<id>, floating-ip/<id>, port-forwarding/<id> and gateway-group/<number>.
+// It understands router/<id>, local-router/<id>, floating-ip/<id>, port-forwarding/<id> and gateway-group/<number>.
 func Report(tx *state.Tx, host string, statuses []port.Status) {
 	for _, st := range statuses {
 		kind, id, _ := strings.Cut(st.Key, "/")
@@ -22,9 +22,13 @@ func Report(tx *state.Tx, host string, statuses []port.Status) {
 			if r, ok := state.Routers.Get(tx, id); ok && serves(tx, host, r) {
 				reportRouter(tx, r, st)
 			}
+		case "local-router":
+			reportLocal(tx, host, id, st)
 		case "floating-ip":
-			if f, ok := state.FloatingIPs.Get(tx, id); ok && translates(tx, host, f.RouterID) {
-				reportFloatingIP(tx, f, st)
+			if f, ok := state.FloatingIPs.Get(tx, id); ok {
+				if translatesFloating(tx, host, f) {
+					reportFloatingIP(tx, f, st)
+				}
 			}
 		case "port-forwarding":
 			fw, ok := state.PortForwardings.Get(tx, id)
@@ -42,9 +46,9 @@ func Report(tx *state.Tx, host string, statuses []port.Status) {
 	}
 }
 
-// serves says whether the host speaks for any port of the router.
+// serves says whether the host speaks for any of those ports of the router that are central.
 func serves(r state.Reader, host string, router *model.Router) bool {
-	for _, id := range router.LegIDs() {
+	for _, id := range router.CentralIDs() {
 		if p, ok := state.Ports.Get(r, id); ok && port.Speaks(r, p, host) {
 			return true
 		}

@@ -30,7 +30,9 @@ func checkDevice(r state.Reader, c *auth.Caller, p *model.Port) error {
 	return nil
 }
 
-func routerInterface(owner string) bool { return ipam.RouterOwned(owner) || owner == ownerHAInterface }
+func routerInterface(owner string) bool {
+	return ipam.RouterOwned(owner) || owner == ownerHAInterface || owner == model.DeviceOwnerAgentGateway
+}
 
 // inService says whether the port is the interface, gateway or floating IP of something that exists.
 func inService(r state.Reader, p *model.Port) bool {

@@ -74,6 +74,10 @@ func Speaks(r state.Reader, p *model.Port, host string) bool {
 
 func reportWiring(tx *state.Tx, host, id string, st Status) {
 	p, ok := state.Ports.Get(tx, id)
+	if ok && p.Binding.VIFType == model.VIFDistributed {
+		reportDistributed(tx, host, p, st)
+		return
+	}
 	if !ok || !Speaks(tx, p, host) {
 		return
 	}
@@ -132,7 +136,7 @@ func because(st Status) string {
 // settle derives the status, and the reason that the API shows, from what is known of the port.
 func settle(p *model.Port) {
 	p.Status = model.PortDown
-	if p.Wired && p.AdminStateUp && p.Binding.Bound() {
+	if p.Wired && p.AdminStateUp && (p.Binding.Bound() || p.Binding.VIFType == model.VIFDistributed) {
 		p.Status = model.PortActive
 	}
 	var reasons []string

@@ -24,6 +24,17 @@ func Attached(r state.Reader, router *model.Router) iter.Seq[*model.Port] {
 	}
 }
 
+// Central iterates over those of the router's ports that one host at a time has.
+func Central(r state.Reader, router *model.Router) iter.Seq[*model.Port] {
+	return func(yield func(*model.Port) bool) {
+		for _, id := range router.CentralIDs() {
+			if p, ok := state.Ports.Get(r, id); ok && !yield(p) {
+				return
+			}
+		}
+	}
+}
+
 // checkOverlap says whether the router can reach the subnets besides those that it reaches already: the same address
 // must not be in two places. The port with the id except does not count.
 func checkOverlap(r state.Reader, router *model.Router, subnets []*model.Subnet, except string) error {

@@ -28,7 +28,7 @@ func (s *Rules) setGateway(tx *state.Tx, c *auth.Caller, r *model.Router, wanted
 		}
 	}
 	if wanted == nil {
-		return nil
+		return EnsureSNAT(tx, s.opts.Ports, r)
 	}
 	g := wanted.Clone()
 	g.FixedIPs = nil
@@ -45,7 +45,7 @@ func (s *Rules) setGateway(tx *state.Tx, c *auth.Caller, r *model.Router, wanted
 		}
 	}
 	r.Gateway = g
-	return nil
+	return EnsureSNAT(tx, s.opts.Ports, r)
 }
 
 // checkGateway checks what does not depend on the router.
@@ -116,5 +116,5 @@ func (s *Rules) removeGateway(tx *state.Tx, r *model.Router) error {
 		}
 	}
 	r.Gateway = nil
-	return nil
+	return DropLocalGateways(tx, s.opts.Ports, r, func(string) bool { return false })
 }

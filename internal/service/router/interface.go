@@ -97,18 +97,18 @@ func (s *Rules) addSubnet(tx *state.Tx, c *auth.Caller, r *model.Router, id stri
 			if err := s.opts.Ports.Update(tx, auth.System, old, p, schema.Given{"fixed_ips": true}); err != nil {
 				return nil, err
 			}
-			return describe(r, p, sub.ID, subnets), nil
+			return describe(r, p, sub.ID, subnets), s.besides(tx, r.ID)
 		}
 	}
 	p := Port(tx, r.ProjectID, sub.NetworkID, r.ID, r.InterfaceOwner())
-	p.Binding.Host, p.Binding.GatewayGroup = r.Serving()
+	p.Binding.Host, p.Binding.GatewayGroup = r.InterfaceServing()
 	p.FixedIPs = []model.FixedIP{address}
 	given := schema.Given{"fixed_ips": true, "port_security_enabled": true}
 	if err := s.opts.Ports.Create(tx, auth.System, p, given); err != nil {
 		return nil, err
 	}
 	attach(tx, r, p.ID)
-	return describe(r, p, sub.ID, subnets), nil
+	return describe(r, p, sub.ID, subnets), s.besides(tx, r.ID)
 }
 
 // addPort makes an interface of a port that is there.
@@ -130,15 +130,19 @@ func (s *Rules) addPort(tx *state.Tx, c *auth.Caller, r *model.Router, id string
 	}
 	p := old.Clone()
 	p.DeviceID, p.DeviceOwner = r.ID, r.InterfaceOwner()
+	given := schema.Given{"device_id": true, "device_owner": true}
+	if r.Distributed {
+		p.Binding.Host, given = "", schema.Given{"device_id": true, "device_owner": true, "binding:host_id": true}
+	}
 	if r.ProjectID != p.ProjectID && !c.Admin() {
 		return nil, fault.New(fault.Conflict, "DeviceIDNotOwnedByTenant",
 			"The following device_id %s is not owned by your tenant or matches another tenants router.", r.ID)
 	}
-	if err := s.opts.Ports.Update(tx, auth.System, old, p, schema.Given{"device_id": true, "device_owner": true}); err != nil {
+	if err := s.opts.Ports.Update(tx, auth.System, old, p, given); err != nil {
 		return nil, err
 	}
 	attach(tx, r, p.ID)
-	return describe(r, p, subnets[len(subnets)-1].ID, subnets), nil
+	return describe(r, p, subnets[len(subnets)-1].ID, subnets), s.besides(tx, r.ID)
 }
 
 // checkPortSubnets says whether a port with addresses of the subnets can be an interface of the router.
@@ -280,7 +284,10 @@ func (s *Rules) removeSubnet(tx *state.Tx, c *auth.Caller, r *model.Router, subn
 		}
 		now := p.Clone()
 		now.FixedIPs = left
-		return gone, s.opts.Ports.Update(tx, auth.System, p, now, schema.Given{"fixed_ips": true})
+		if err := s.opts.Ports.Update(tx, auth.System, p, now, schema.Given{"fixed_ips": true}); err != nil {
+			return nil, err
+		}
+		return gone, s.besides(tx, r.ID)
 	}
 	return nil, fault.New(fault.NotFound, "RouterInterfaceNotFoundForSubnet",
 		"Router %s has no interface on subnet %s", r.ID, sub.ID)
@@ -291,6 +298,10 @@ func (s *Rules) detach(tx *state.Tx, r *model.Router, p *model.Port) error {
 	r = r.Clone()
 	r.InterfaceIDs = slices.DeleteFunc(r.InterfaceIDs, func(id string) bool { return id == p.ID })
 	state.Routers.Put(tx, r)
+	dropBindings(tx, p.ID)
+	if err := s.besides(tx, r.ID); err != nil {
+		return err
+	}
 	return s.opts.Ports.Delete(tx, auth.System, p)
 }
 

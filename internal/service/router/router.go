@@ -11,6 +11,7 @@
 //   - router.go: create, update, delete, as the API asks for them.
 //   - gateway.go: the way out; interface.go: the way in, by subnet or by port; attach.go: what may be attached.
 //   - routes.go: extra routes.
+//   - distributed.go: the ports that distributed routers have besides.
 //   - hosts.go: which hosts serve a router, as far as operators say so; the rest is package l3's.
 //   - helper.go, ndp.go: conntrack helpers and NDP proxies.
 //   - guard.go: what may not happen to ports while routers use them.
@@ -93,6 +94,9 @@ func (s *Rules) Update(tx *state.Tx, c *auth.Caller, old, r *model.Router, given
 		if err := s.changeOwner(tx, r); err != nil {
 			return err
 		}
+		if err := EnsureSNAT(tx, s.opts.Ports, r); err != nil {
+			return err
+		}
 	}
 	state.Routers.Put(tx, r)
 	return nil
@@ -143,7 +147,9 @@ func (s *Rules) changeOwner(tx *state.Tx, r *model.Router) error {
 		}
 		p := old.Clone()
 		p.DeviceOwner = r.InterfaceOwner()
-		if err := s.opts.Ports.Update(tx, auth.System, old, p, schema.Given{"device_owner": true}); err != nil {
+		p.Binding.Host, p.Binding.GatewayGroup = r.InterfaceServing()
+		given := schema.Given{"device_owner": true, "binding:host_id": true}
+		if err := s.opts.Ports.Update(tx, auth.System, old, p, given); err != nil {
 			return err
 		}
 	}
