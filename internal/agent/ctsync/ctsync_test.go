@@ -96,10 +96,7 @@ func TestTheOtherHostForgetsWhatHasEnded(t *testing.T) {
 		one.Check(kernel.Insert(flow(n)))
 	}
 	testkit.Eventually(t, patience, "ten known", b.remembers(10))
-	_, err := kernel.Change(func(c conntrack.Connection) conntrack.Fate {
-		return conntrack.Fate{Mark: c.Mark, Forget: c.Mark >= 1 && c.Mark < 5}
-	})
-	one.Check(err)
+	forget(one, kernel, func(c conntrack.Connection) bool { return c.Mark >= 1 && c.Mark < 5 })
 	testkit.Eventually(t, patience, "six known", b.remembers(6))
 	closed := flow(9)
 	closed.State, closed.Timeout = conntrack.TCPTimeWait, 60
@@ -119,10 +116,7 @@ func TestWhatAHostHasToldOutlivesItAndIsToldAnew(t *testing.T) {
 	}
 	testkit.Eventually(t, patience, "ten known", b.remembers(10))
 	a.stop()
-	_, err := kernel.Change(func(c conntrack.Connection) conntrack.Fate {
-		return conntrack.Fate{Mark: c.Mark, Forget: c.Mark == 3}
-	})
-	one.Check(err)
+	forget(one, kernel, func(c conntrack.Connection) bool { return c.Mark == 3 })
 	if n, _ := b.Count(); n != 10 {
 		t.Fatalf("after the end of the other host, %d connections are remembered", n)
 	}
@@ -246,5 +240,16 @@ func TestOnlyHostsOfTheGroupAreToldAndBelieved(t *testing.T) {
 				t.Errorf("%d connections became known", n)
 			}
 		})
+	}
+}
+
+// forget has the kernel forget those connections.
+func forget(h *testkit.Host, kernel *conntrack.Table, those func(conntrack.Connection) bool) {
+	found, err := kernel.Find(func(c conntrack.Connection) conntrack.Fate {
+		return conntrack.Fate{Mark: c.Mark, Forget: those(c)}
+	})
+	h.Check(err)
+	for _, c := range found {
+		h.Check(kernel.Do(c))
 	}
 }
