@@ -13,7 +13,7 @@ import (
 // reports is what the server has been told, and what it is to be told. The agent's lock guards it.
 type reports struct {
 	// byPart are the statuses of each part's last pass, by key.
-	byPart []map[string]Status
+	byPart []map[string]said
 	// reporters are the parts that have to be heard; nil for the others.
 	reporters []Reporter
 	// done is the newest view that each part has reconciled.
@@ -30,12 +30,18 @@ type reports struct {
 type reconciled struct{ sequence, revision int64 }
 
 type told struct {
-	hash   uint64
-	status Status
+	hash uint64
+	said
+}
+
+// said is a status, and the hash of the document that it is about.
+type said struct {
+	Status
+	of uint64
 }
 
 func (r *reports) init(parts []Part) {
-	r.byPart = make([]map[string]Status, len(parts))
+	r.byPart = make([]map[string]said, len(parts))
 	r.done = make([]reconciled, len(parts))
 	r.reporters = make([]Reporter, len(parts))
 	for i, part := range parts {
@@ -52,15 +58,20 @@ func (r *reports) forget() {
 }
 
 // status merges what the parts say of a document: the worst counts. ok is false when no part says anything, or one that
-// has to be heard has said nothing yet.
-func (r *reports) status(key string) (merged Status, ok bool) {
+// has to be heard has said nothing yet. Where they have looked at different documents, it is about none.
+func (r *reports) status(key string) (merged said, ok bool) {
 	kind, _, _ := strings.Cut(key, "/")
 	for i, statuses := range r.byPart {
 		s, has := statuses[key]
 		switch {
 		case !has && r.reporters[i] != nil && r.reporters[i].Reports(kind):
-			return Status{}, false
-		case has && (!ok || severity(s) > severity(merged)):
+			return said{}, false
+		case !has:
+			continue
+		case ok && s.of != merged.of:
+			s.of, merged.of = 0, 0
+		}
+		if !ok || severity(s.Status) > severity(merged.Status) {
 			merged, ok = s, true
 		}
 	}
@@ -83,9 +94,9 @@ func (a *Agent) passed(part int, view *View, sequence int64, statuses []Status, 
 	defer a.mu.Unlock()
 	if err == nil {
 		// A pass with an error says nothing of single documents, and has not applied the view.
-		byKey := make(map[string]Status, len(statuses))
+		byKey := make(map[string]said, len(statuses))
 		for _, s := range statuses {
-			byKey[s.Key] = s
+			byKey[s.Key] = said{s, view.documents[s.Key].GetHash()}
 		}
 		a.report.byPart[part] = byKey
 		a.report.done[part] = reconciled{sequence, view.Revision}
@@ -128,13 +139,13 @@ func (a *Agent) tell() {
 		if !ok {
 			continue
 		}
-		now := told{status: status}
+		now := told{said: status}
 		if a.view != nil {
 			now.hash = a.view.documents[key].GetHash()
 		}
 		if known, ok := a.report.told[key]; !ok || known != now {
 			a.report.told[key] = now
-			news = append(news, &sb.ObjectStatus{Key: key, State: status.State, Reason: status.Reason})
+			news = append(news, &sb.ObjectStatus{Key: key, State: status.State, Reason: status.Reason, Hash: status.of})
 		}
 	}
 	for key := range a.report.told {

@@ -96,7 +96,9 @@ func (s *Server) accept(c *conn, said *sb.Report) error {
 			s.metrics.dropped.Inc()
 			continue
 		}
-		list.Statuses = append(list.Statuses, Status{Key: o.GetKey(), State: o.GetState(), Reason: oneLine(o.GetReason())})
+		list.Statuses = append(list.Statuses, Status{
+			Key: o.GetKey(), State: o.GetState(), Reason: oneLine(o.GetReason()), Hash: o.GetHash(),
+		})
 	}
 	for _, role := range said.GetRoles() {
 		key := "gateway-group/" + strconv.FormatUint(uint64(role.GetGroup()), 10)

@@ -75,6 +75,7 @@ type Status struct {
 	Key    string
 	State  sb.ObjectStatus_State
 	Reason string // one line, at most 512 bytes
+	Hash   uint64 // of the document that it is about; 0: not known
 }
 
 // Role is what the host is for a gateway group.

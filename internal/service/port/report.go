@@ -25,6 +25,8 @@ type Status struct {
 	Key    string
 	State  State
 	Reason string
+	// Hash is that of the document that it is about; 0: not known.
+	Hash uint64
 }
 
 // maxReason bounds what a host can make the state hold.

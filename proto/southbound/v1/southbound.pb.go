@@ -83,6 +83,59 @@ func (ObjectStatus_State) EnumDescriptor() ([]byte, []int) {
 	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{11, 0}
 }
 
+type FirewallRule_Action int32
+
+const (
+	FirewallRule_ACTION_UNSPECIFIED FirewallRule_Action = 0
+	FirewallRule_ACTION_ALLOW       FirewallRule_Action = 1
+	FirewallRule_ACTION_DENY        FirewallRule_Action = 2
+	// REJECT: the sender is told, where a router forwards; at the port of a workload, it is DENY.
+	FirewallRule_ACTION_REJECT FirewallRule_Action = 3
+)
+
+// Enum value maps for FirewallRule_Action.
+var (
+	FirewallRule_Action_name = map[int32]string{
+		0: "ACTION_UNSPECIFIED",
+		1: "ACTION_ALLOW",
+		2: "ACTION_DENY",
+		3: "ACTION_REJECT",
+	}
+	FirewallRule_Action_value = map[string]int32{
+		"ACTION_UNSPECIFIED": 0,
+		"ACTION_ALLOW":       1,
+		"ACTION_DENY":        2,
+		"ACTION_REJECT":      3,
+	}
+)
+
+func (x FirewallRule_Action) Enum() *FirewallRule_Action {
+	p := new(FirewallRule_Action)
+	*p = x
+	return p
+}
+
+func (x FirewallRule_Action) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (FirewallRule_Action) Descriptor() protoreflect.EnumDescriptor {
+	return file_proto_southbound_v1_southbound_proto_enumTypes[1].Descriptor()
+}
+
+func (FirewallRule_Action) Type() protoreflect.EnumType {
+	return &file_proto_southbound_v1_southbound_proto_enumTypes[1]
+}
+
+func (x FirewallRule_Action) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use FirewallRule_Action.Descriptor instead.
+func (FirewallRule_Action) EnumDescriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{24, 0}
+}
+
 type JoinRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Token string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
@@ -773,9 +826,11 @@ func (x *GatewayClaim) GetHost() string {
 type ObjectStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// key is the key of the document.
-	Key           string             `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	State         ObjectStatus_State `protobuf:"varint,2,opt,name=state,proto3,enum=neutrino.southbound.v1.ObjectStatus_State" json:"state,omitempty"`
-	Reason        string             `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Key    string             `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	State  ObjectStatus_State `protobuf:"varint,2,opt,name=state,proto3,enum=neutrino.southbound.v1.ObjectStatus_State" json:"state,omitempty"`
+	Reason string             `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	// hash is that of the document that the status is about; 0: parts of the agent have looked at different ones.
+	Hash          uint64 `protobuf:"fixed64,4,opt,name=hash,proto3" json:"hash,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -829,6 +884,13 @@ func (x *ObjectStatus) GetReason() string {
 		return x.Reason
 	}
 	return ""
+}
+
+func (x *ObjectStatus) GetHash() uint64 {
+	if x != nil {
+		return x.Hash
+	}
+	return 0
 }
 
 type ToAgent struct {
@@ -977,8 +1039,8 @@ func (x *Batch) GetFull() bool {
 }
 
 // Document is one thing that the host has to do. Its key is "<kind>/<id>" with the kind of its body: segment, port,
-// neighbour, dhcp-network, dhcp-host, security-group, set-member, router, floating-ip, port-forwarding, gateway-group, log,
-// local-router.
+// neighbour, dhcp-network, dhcp-host, security-group, set-member, router, floating-ip, port-forwarding, gateway-group,
+// firewall-group, log, local-router.
 type Document struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Key   string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
@@ -997,6 +1059,7 @@ type Document struct {
 	//	*Document_FloatingIp
 	//	*Document_PortForwarding
 	//	*Document_GatewayGroup
+	//	*Document_FirewallGroup
 	//	*Document_Log
 	//	*Document_LocalRouter
 	Body          isDocument_Body `protobuf_oneof:"body"`
@@ -1154,6 +1217,15 @@ func (x *Document) GetGatewayGroup() *GatewayGroup {
 	return nil
 }
 
+func (x *Document) GetFirewallGroup() *FirewallGroup {
+	if x != nil {
+		if x, ok := x.Body.(*Document_FirewallGroup); ok {
+			return x.FirewallGroup
+		}
+	}
+	return nil
+}
+
 func (x *Document) GetLog() *Log {
 	if x != nil {
 		if x, ok := x.Body.(*Document_Log); ok {
@@ -1220,6 +1292,10 @@ type Document_GatewayGroup struct {
 	GatewayGroup *GatewayGroup `protobuf:"bytes,13,opt,name=gateway_group,json=gatewayGroup,proto3,oneof"`
 }
 
+type Document_FirewallGroup struct {
+	FirewallGroup *FirewallGroup `protobuf:"bytes,14,opt,name=firewall_group,json=firewallGroup,proto3,oneof"`
+}
+
 type Document_Log struct {
 	Log *Log `protobuf:"bytes,15,opt,name=log,proto3,oneof"`
 }
@@ -1251,6 +1327,8 @@ func (*Document_FloatingIp) isDocument_Body() {}
 func (*Document_PortForwarding) isDocument_Body() {}
 
 func (*Document_GatewayGroup) isDocument_Body() {}
+
+func (*Document_FirewallGroup) isDocument_Body() {}
 
 func (*Document_Log) isDocument_Body() {}
 
@@ -2002,6 +2080,204 @@ func (x *Router) GetCentral() bool {
 	return false
 }
 
+// FirewallGroup: ports of this host are in the group, which has a say in what is sent to them and what they send, besides
+// their security groups; of routers, in what is forwarded through the leg of the port. Key: firewall-group/<group id>.
+//
+// The first rule that matches decides, and what none matches is dropped; packets of connections pass that were let in.
+type FirewallGroup struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	GroupId       string                 `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	Ports         []string               `protobuf:"bytes,2,rep,name=ports,proto3" json:"ports,omitempty"`     // ids, sorted: those of this host
+	Closed        bool                   `protobuf:"varint,3,opt,name=closed,proto3" json:"closed,omitempty"`  // nothing passes, also no connection that there was before
+	Ingress       []*FirewallRule        `protobuf:"bytes,4,rep,name=ingress,proto3" json:"ingress,omitempty"` // in order: of what goes to the ports
+	Egress        []*FirewallRule        `protobuf:"bytes,5,rep,name=egress,proto3" json:"egress,omitempty"`   // of what comes from them
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FirewallGroup) Reset() {
+	*x = FirewallGroup{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FirewallGroup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FirewallGroup) ProtoMessage() {}
+
+func (x *FirewallGroup) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FirewallGroup.ProtoReflect.Descriptor instead.
+func (*FirewallGroup) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *FirewallGroup) GetGroupId() string {
+	if x != nil {
+		return x.GroupId
+	}
+	return ""
+}
+
+func (x *FirewallGroup) GetPorts() []string {
+	if x != nil {
+		return x.Ports
+	}
+	return nil
+}
+
+func (x *FirewallGroup) GetClosed() bool {
+	if x != nil {
+		return x.Closed
+	}
+	return false
+}
+
+func (x *FirewallGroup) GetIngress() []*FirewallRule {
+	if x != nil {
+		return x.Ingress
+	}
+	return nil
+}
+
+func (x *FirewallGroup) GetEgress() []*FirewallRule {
+	if x != nil {
+		return x.Egress
+	}
+	return nil
+}
+
+// FirewallRule decides about a kind of traffic; fields that are not set match everything.
+type FirewallRule struct {
+	state       protoimpl.MessageState `protogen:"open.v1"`
+	RuleId      string                 `protobuf:"bytes,1,opt,name=rule_id,json=ruleId,proto3" json:"rule_id,omitempty"`
+	IpVersion   uint32                 `protobuf:"varint,2,opt,name=ip_version,json=ipVersion,proto3" json:"ip_version,omitempty"` // 4 or 6
+	Protocol    *uint32                `protobuf:"varint,3,opt,name=protocol,proto3,oneof" json:"protocol,omitempty"`
+	Source      string                 `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"` // blocks, without host bits
+	Destination string                 `protobuf:"bytes,5,opt,name=destination,proto3" json:"destination,omitempty"`
+	// Ranges of ports of TCP and UDP; 0: any.
+	SourceFirst      uint32              `protobuf:"varint,6,opt,name=source_first,json=sourceFirst,proto3" json:"source_first,omitempty"`
+	SourceLast       uint32              `protobuf:"varint,7,opt,name=source_last,json=sourceLast,proto3" json:"source_last,omitempty"`
+	DestinationFirst uint32              `protobuf:"varint,8,opt,name=destination_first,json=destinationFirst,proto3" json:"destination_first,omitempty"`
+	DestinationLast  uint32              `protobuf:"varint,9,opt,name=destination_last,json=destinationLast,proto3" json:"destination_last,omitempty"`
+	Action           FirewallRule_Action `protobuf:"varint,10,opt,name=action,proto3,enum=neutrino.southbound.v1.FirewallRule_Action" json:"action,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *FirewallRule) Reset() {
+	*x = FirewallRule{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FirewallRule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FirewallRule) ProtoMessage() {}
+
+func (x *FirewallRule) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FirewallRule.ProtoReflect.Descriptor instead.
+func (*FirewallRule) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *FirewallRule) GetRuleId() string {
+	if x != nil {
+		return x.RuleId
+	}
+	return ""
+}
+
+func (x *FirewallRule) GetIpVersion() uint32 {
+	if x != nil {
+		return x.IpVersion
+	}
+	return 0
+}
+
+func (x *FirewallRule) GetProtocol() uint32 {
+	if x != nil && x.Protocol != nil {
+		return *x.Protocol
+	}
+	return 0
+}
+
+func (x *FirewallRule) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *FirewallRule) GetDestination() string {
+	if x != nil {
+		return x.Destination
+	}
+	return ""
+}
+
+func (x *FirewallRule) GetSourceFirst() uint32 {
+	if x != nil {
+		return x.SourceFirst
+	}
+	return 0
+}
+
+func (x *FirewallRule) GetSourceLast() uint32 {
+	if x != nil {
+		return x.SourceLast
+	}
+	return 0
+}
+
+func (x *FirewallRule) GetDestinationFirst() uint32 {
+	if x != nil {
+		return x.DestinationFirst
+	}
+	return 0
+}
+
+func (x *FirewallRule) GetDestinationLast() uint32 {
+	if x != nil {
+		return x.DestinationLast
+	}
+	return 0
+}
+
+func (x *FirewallRule) GetAction() FirewallRule_Action {
+	if x != nil {
+		return x.Action
+	}
+	return FirewallRule_ACTION_UNSPECIFIED
+}
+
 // GatewayGroup: this host is one of those that forward for the routers of the group, one at a time, elected by VRRP over
 // the underlay. Key: gateway-group/<number>.
 type GatewayGroup struct {
@@ -2020,7 +2296,7 @@ type GatewayGroup struct {
 
 func (x *GatewayGroup) Reset() {
 	*x = GatewayGroup{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[23]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2032,7 +2308,7 @@ func (x *GatewayGroup) String() string {
 func (*GatewayGroup) ProtoMessage() {}
 
 func (x *GatewayGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[23]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2045,7 +2321,7 @@ func (x *GatewayGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayGroup.ProtoReflect.Descriptor instead.
 func (*GatewayGroup) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{23}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GatewayGroup) GetNumber() uint32 {
@@ -2093,7 +2369,7 @@ type GatewayHost struct {
 
 func (x *GatewayHost) Reset() {
 	*x = GatewayHost{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2105,7 +2381,7 @@ func (x *GatewayHost) String() string {
 func (*GatewayHost) ProtoMessage() {}
 
 func (x *GatewayHost) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2118,7 +2394,7 @@ func (x *GatewayHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayHost.ProtoReflect.Descriptor instead.
 func (*GatewayHost) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{24}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GatewayHost) GetName() string {
@@ -2160,7 +2436,7 @@ type RouterLeg struct {
 
 func (x *RouterLeg) Reset() {
 	*x = RouterLeg{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2172,7 +2448,7 @@ func (x *RouterLeg) String() string {
 func (*RouterLeg) ProtoMessage() {}
 
 func (x *RouterLeg) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2185,7 +2461,7 @@ func (x *RouterLeg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterLeg.ProtoReflect.Descriptor instead.
 func (*RouterLeg) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{25}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *RouterLeg) GetPortId() string {
@@ -2277,7 +2553,7 @@ type RouterPrefix struct {
 
 func (x *RouterPrefix) Reset() {
 	*x = RouterPrefix{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2289,7 +2565,7 @@ func (x *RouterPrefix) String() string {
 func (*RouterPrefix) ProtoMessage() {}
 
 func (x *RouterPrefix) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2302,7 +2578,7 @@ func (x *RouterPrefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterPrefix.ProtoReflect.Descriptor instead.
 func (*RouterPrefix) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{26}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RouterPrefix) GetPrefix() string {
@@ -2338,7 +2614,7 @@ type ConntrackHelper struct {
 
 func (x *ConntrackHelper) Reset() {
 	*x = ConntrackHelper{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2350,7 +2626,7 @@ func (x *ConntrackHelper) String() string {
 func (*ConntrackHelper) ProtoMessage() {}
 
 func (x *ConntrackHelper) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2363,7 +2639,7 @@ func (x *ConntrackHelper) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConntrackHelper.ProtoReflect.Descriptor instead.
 func (*ConntrackHelper) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{27}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *ConntrackHelper) GetProtocol() string {
@@ -2403,7 +2679,7 @@ type FloatingIp struct {
 
 func (x *FloatingIp) Reset() {
 	*x = FloatingIp{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2415,7 +2691,7 @@ func (x *FloatingIp) String() string {
 func (*FloatingIp) ProtoMessage() {}
 
 func (x *FloatingIp) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2428,7 +2704,7 @@ func (x *FloatingIp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FloatingIp.ProtoReflect.Descriptor instead.
 func (*FloatingIp) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{28}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *FloatingIp) GetFloatingIpId() string {
@@ -2484,7 +2760,7 @@ type PortForwarding struct {
 
 func (x *PortForwarding) Reset() {
 	*x = PortForwarding{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2496,7 +2772,7 @@ func (x *PortForwarding) String() string {
 func (*PortForwarding) ProtoMessage() {}
 
 func (x *PortForwarding) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2509,7 +2785,7 @@ func (x *PortForwarding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwarding.ProtoReflect.Descriptor instead.
 func (*PortForwarding) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{29}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *PortForwarding) GetPortForwardingId() string {
@@ -2593,7 +2869,7 @@ type Neighbour struct {
 
 func (x *Neighbour) Reset() {
 	*x = Neighbour{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2605,7 +2881,7 @@ func (x *Neighbour) String() string {
 func (*Neighbour) ProtoMessage() {}
 
 func (x *Neighbour) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2618,7 +2894,7 @@ func (x *Neighbour) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbour.ProtoReflect.Descriptor instead.
 func (*Neighbour) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{30}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Neighbour) GetPortId() string {
@@ -2678,7 +2954,7 @@ type DhcpNetwork struct {
 
 func (x *DhcpNetwork) Reset() {
 	*x = DhcpNetwork{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[31]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2690,7 +2966,7 @@ func (x *DhcpNetwork) String() string {
 func (*DhcpNetwork) ProtoMessage() {}
 
 func (x *DhcpNetwork) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[31]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2703,7 +2979,7 @@ func (x *DhcpNetwork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpNetwork.ProtoReflect.Descriptor instead.
 func (*DhcpNetwork) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{31}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *DhcpNetwork) GetNetworkId() string {
@@ -2764,7 +3040,7 @@ type DhcpSubnet struct {
 
 func (x *DhcpSubnet) Reset() {
 	*x = DhcpSubnet{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[32]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2776,7 +3052,7 @@ func (x *DhcpSubnet) String() string {
 func (*DhcpSubnet) ProtoMessage() {}
 
 func (x *DhcpSubnet) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[32]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2789,7 +3065,7 @@ func (x *DhcpSubnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpSubnet.ProtoReflect.Descriptor instead.
 func (*DhcpSubnet) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{32}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DhcpSubnet) GetSubnetId() string {
@@ -2858,7 +3134,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[33]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2870,7 +3146,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[33]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2883,7 +3159,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{33}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Route) GetDestination() string {
@@ -2914,7 +3190,7 @@ type DhcpHost struct {
 
 func (x *DhcpHost) Reset() {
 	*x = DhcpHost{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[34]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2926,7 +3202,7 @@ func (x *DhcpHost) String() string {
 func (*DhcpHost) ProtoMessage() {}
 
 func (x *DhcpHost) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[34]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2939,7 +3215,7 @@ func (x *DhcpHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpHost.ProtoReflect.Descriptor instead.
 func (*DhcpHost) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{34}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *DhcpHost) GetPortId() string {
@@ -2987,7 +3263,7 @@ type DhcpAddress struct {
 
 func (x *DhcpAddress) Reset() {
 	*x = DhcpAddress{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[35]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2999,7 +3275,7 @@ func (x *DhcpAddress) String() string {
 func (*DhcpAddress) ProtoMessage() {}
 
 func (x *DhcpAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[35]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3012,7 +3288,7 @@ func (x *DhcpAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpAddress.ProtoReflect.Descriptor instead.
 func (*DhcpAddress) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{35}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DhcpAddress) GetSubnetId() string {
@@ -3078,11 +3354,12 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\fGatewayClaim\x12\x14\n" +
 	"\x05epoch\x18\x01 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04rank\x18\x02 \x01(\rR\x04rank\x12\x12\n" +
-	"\x04host\x18\x03 \x01(\tR\x04host\"\xcd\x01\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\"\xe1\x01\n" +
 	"\fObjectStatus\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12@\n" +
 	"\x05state\x18\x02 \x01(\x0e2*.neutrino.southbound.v1.ObjectStatus.StateR\x05state\x12\x16\n" +
-	"\x06reason\x18\x03 \x01(\tR\x06reason\"Q\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x12\n" +
+	"\x04hash\x18\x04 \x01(\x06R\x04hash\"Q\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_ABSENT\x10\x01\x12\x0e\n" +
@@ -3097,7 +3374,7 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\x03put\x18\x02 \x03(\v2 .neutrino.southbound.v1.DocumentR\x03put\x12\x16\n" +
 	"\x06delete\x18\x03 \x03(\tR\x06delete\x12\x12\n" +
 	"\x04last\x18\x04 \x01(\bR\x04last\x12\x12\n" +
-	"\x04full\x18\x05 \x01(\bR\x04full\"\xa2\a\n" +
+	"\x04full\x18\x05 \x01(\bR\x04full\"\xf2\a\n" +
 	"\bDocument\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x12\n" +
 	"\x04hash\x18\x02 \x01(\x06R\x04hash\x12;\n" +
@@ -3114,7 +3391,8 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\vfloating_ip\x18\v \x01(\v2\".neutrino.southbound.v1.FloatingIpH\x00R\n" +
 	"floatingIp\x12Q\n" +
 	"\x0fport_forwarding\x18\f \x01(\v2&.neutrino.southbound.v1.PortForwardingH\x00R\x0eportForwarding\x12K\n" +
-	"\rgateway_group\x18\r \x01(\v2$.neutrino.southbound.v1.GatewayGroupH\x00R\fgatewayGroup\x12/\n" +
+	"\rgateway_group\x18\r \x01(\v2$.neutrino.southbound.v1.GatewayGroupH\x00R\fgatewayGroup\x12N\n" +
+	"\x0efirewall_group\x18\x0e \x01(\v2%.neutrino.southbound.v1.FirewallGroupH\x00R\rfirewallGroup\x12/\n" +
 	"\x03log\x18\x0f \x01(\v2\x1b.neutrino.southbound.v1.LogH\x00R\x03log\x12C\n" +
 	"\flocal_router\x18\x10 \x01(\v2\x1e.neutrino.southbound.v1.RouterH\x00R\vlocalRouterB\x06\n" +
 	"\x04body\"\xb1\x01\n" +
@@ -3192,7 +3470,33 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\vndp_proxied\x18\b \x03(\tR\n" +
 	"ndpProxied\x12#\n" +
 	"\rgateway_group\x18\t \x01(\tR\fgatewayGroup\x12\x18\n" +
-	"\acentral\x18\x14 \x01(\bR\acentral\"\xd8\x01\n" +
+	"\acentral\x18\x14 \x01(\bR\acentral\"\xd6\x01\n" +
+	"\rFirewallGroup\x12\x19\n" +
+	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12\x14\n" +
+	"\x05ports\x18\x02 \x03(\tR\x05ports\x12\x16\n" +
+	"\x06closed\x18\x03 \x01(\bR\x06closed\x12>\n" +
+	"\aingress\x18\x04 \x03(\v2$.neutrino.southbound.v1.FirewallRuleR\aingress\x12<\n" +
+	"\x06egress\x18\x05 \x03(\v2$.neutrino.southbound.v1.FirewallRuleR\x06egress\"\xe7\x03\n" +
+	"\fFirewallRule\x12\x17\n" +
+	"\arule_id\x18\x01 \x01(\tR\x06ruleId\x12\x1d\n" +
+	"\n" +
+	"ip_version\x18\x02 \x01(\rR\tipVersion\x12\x1f\n" +
+	"\bprotocol\x18\x03 \x01(\rH\x00R\bprotocol\x88\x01\x01\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source\x12 \n" +
+	"\vdestination\x18\x05 \x01(\tR\vdestination\x12!\n" +
+	"\fsource_first\x18\x06 \x01(\rR\vsourceFirst\x12\x1f\n" +
+	"\vsource_last\x18\a \x01(\rR\n" +
+	"sourceLast\x12+\n" +
+	"\x11destination_first\x18\b \x01(\rR\x10destinationFirst\x12)\n" +
+	"\x10destination_last\x18\t \x01(\rR\x0fdestinationLast\x12C\n" +
+	"\x06action\x18\n" +
+	" \x01(\x0e2+.neutrino.southbound.v1.FirewallRule.ActionR\x06action\"V\n" +
+	"\x06Action\x12\x16\n" +
+	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x10\n" +
+	"\fACTION_ALLOW\x10\x01\x12\x0f\n" +
+	"\vACTION_DENY\x10\x02\x12\x11\n" +
+	"\rACTION_REJECT\x10\x03B\v\n" +
+	"\t_protocol\"\xd8\x01\n" +
 	"\fGatewayGroup\x12\x16\n" +
 	"\x06number\x18\x01 \x01(\rR\x06number\x129\n" +
 	"\x05hosts\x18\x02 \x03(\v2#.neutrino.southbound.v1.GatewayHostR\x05hosts\x12:\n" +
@@ -3305,96 +3609,103 @@ func file_proto_southbound_v1_southbound_proto_rawDescGZIP() []byte {
 	return file_proto_southbound_v1_southbound_proto_rawDescData
 }
 
-var file_proto_southbound_v1_southbound_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_proto_southbound_v1_southbound_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_proto_southbound_v1_southbound_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_proto_southbound_v1_southbound_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_proto_southbound_v1_southbound_proto_goTypes = []any{
 	(ObjectStatus_State)(0),   // 0: neutrino.southbound.v1.ObjectStatus.State
-	(*JoinRequest)(nil),       // 1: neutrino.southbound.v1.JoinRequest
-	(*RenewRequest)(nil),      // 2: neutrino.southbound.v1.RenewRequest
-	(*JoinResponse)(nil),      // 3: neutrino.southbound.v1.JoinResponse
-	(*FromAgent)(nil),         // 4: neutrino.southbound.v1.FromAgent
-	(*Hello)(nil),             // 5: neutrino.southbound.v1.Hello
-	(*Digest)(nil),            // 6: neutrino.southbound.v1.Digest
-	(*Ack)(nil),               // 7: neutrino.southbound.v1.Ack
-	(*Heartbeat)(nil),         // 8: neutrino.southbound.v1.Heartbeat
-	(*Report)(nil),            // 9: neutrino.southbound.v1.Report
-	(*GatewayRole)(nil),       // 10: neutrino.southbound.v1.GatewayRole
-	(*GatewayClaim)(nil),      // 11: neutrino.southbound.v1.GatewayClaim
-	(*ObjectStatus)(nil),      // 12: neutrino.southbound.v1.ObjectStatus
-	(*ToAgent)(nil),           // 13: neutrino.southbound.v1.ToAgent
-	(*Batch)(nil),             // 14: neutrino.southbound.v1.Batch
-	(*Document)(nil),          // 15: neutrino.southbound.v1.Document
-	(*Segment)(nil),           // 16: neutrino.southbound.v1.Segment
-	(*Port)(nil),              // 17: neutrino.southbound.v1.Port
-	(*AddressPair)(nil),       // 18: neutrino.southbound.v1.AddressPair
-	(*SecurityGroup)(nil),     // 19: neutrino.southbound.v1.SecurityGroup
-	(*SecurityGroupRule)(nil), // 20: neutrino.southbound.v1.SecurityGroupRule
-	(*SetMember)(nil),         // 21: neutrino.southbound.v1.SetMember
-	(*Log)(nil),               // 22: neutrino.southbound.v1.Log
-	(*Router)(nil),            // 23: neutrino.southbound.v1.Router
-	(*GatewayGroup)(nil),      // 24: neutrino.southbound.v1.GatewayGroup
-	(*GatewayHost)(nil),       // 25: neutrino.southbound.v1.GatewayHost
-	(*RouterLeg)(nil),         // 26: neutrino.southbound.v1.RouterLeg
-	(*RouterPrefix)(nil),      // 27: neutrino.southbound.v1.RouterPrefix
-	(*ConntrackHelper)(nil),   // 28: neutrino.southbound.v1.ConntrackHelper
-	(*FloatingIp)(nil),        // 29: neutrino.southbound.v1.FloatingIp
-	(*PortForwarding)(nil),    // 30: neutrino.southbound.v1.PortForwarding
-	(*Neighbour)(nil),         // 31: neutrino.southbound.v1.Neighbour
-	(*DhcpNetwork)(nil),       // 32: neutrino.southbound.v1.DhcpNetwork
-	(*DhcpSubnet)(nil),        // 33: neutrino.southbound.v1.DhcpSubnet
-	(*Route)(nil),             // 34: neutrino.southbound.v1.Route
-	(*DhcpHost)(nil),          // 35: neutrino.southbound.v1.DhcpHost
-	(*DhcpAddress)(nil),       // 36: neutrino.southbound.v1.DhcpAddress
-	nil,                       // 37: neutrino.southbound.v1.Hello.BridgeMappingsEntry
+	(FirewallRule_Action)(0),  // 1: neutrino.southbound.v1.FirewallRule.Action
+	(*JoinRequest)(nil),       // 2: neutrino.southbound.v1.JoinRequest
+	(*RenewRequest)(nil),      // 3: neutrino.southbound.v1.RenewRequest
+	(*JoinResponse)(nil),      // 4: neutrino.southbound.v1.JoinResponse
+	(*FromAgent)(nil),         // 5: neutrino.southbound.v1.FromAgent
+	(*Hello)(nil),             // 6: neutrino.southbound.v1.Hello
+	(*Digest)(nil),            // 7: neutrino.southbound.v1.Digest
+	(*Ack)(nil),               // 8: neutrino.southbound.v1.Ack
+	(*Heartbeat)(nil),         // 9: neutrino.southbound.v1.Heartbeat
+	(*Report)(nil),            // 10: neutrino.southbound.v1.Report
+	(*GatewayRole)(nil),       // 11: neutrino.southbound.v1.GatewayRole
+	(*GatewayClaim)(nil),      // 12: neutrino.southbound.v1.GatewayClaim
+	(*ObjectStatus)(nil),      // 13: neutrino.southbound.v1.ObjectStatus
+	(*ToAgent)(nil),           // 14: neutrino.southbound.v1.ToAgent
+	(*Batch)(nil),             // 15: neutrino.southbound.v1.Batch
+	(*Document)(nil),          // 16: neutrino.southbound.v1.Document
+	(*Segment)(nil),           // 17: neutrino.southbound.v1.Segment
+	(*Port)(nil),              // 18: neutrino.southbound.v1.Port
+	(*AddressPair)(nil),       // 19: neutrino.southbound.v1.AddressPair
+	(*SecurityGroup)(nil),     // 20: neutrino.southbound.v1.SecurityGroup
+	(*SecurityGroupRule)(nil), // 21: neutrino.southbound.v1.SecurityGroupRule
+	(*SetMember)(nil),         // 22: neutrino.southbound.v1.SetMember
+	(*Log)(nil),               // 23: neutrino.southbound.v1.Log
+	(*Router)(nil),            // 24: neutrino.southbound.v1.Router
+	(*FirewallGroup)(nil),     // 25: neutrino.southbound.v1.FirewallGroup
+	(*FirewallRule)(nil),      // 26: neutrino.southbound.v1.FirewallRule
+	(*GatewayGroup)(nil),      // 27: neutrino.southbound.v1.GatewayGroup
+	(*GatewayHost)(nil),       // 28: neutrino.southbound.v1.GatewayHost
+	(*RouterLeg)(nil),         // 29: neutrino.southbound.v1.RouterLeg
+	(*RouterPrefix)(nil),      // 30: neutrino.southbound.v1.RouterPrefix
+	(*ConntrackHelper)(nil),   // 31: neutrino.southbound.v1.ConntrackHelper
+	(*FloatingIp)(nil),        // 32: neutrino.southbound.v1.FloatingIp
+	(*PortForwarding)(nil),    // 33: neutrino.southbound.v1.PortForwarding
+	(*Neighbour)(nil),         // 34: neutrino.southbound.v1.Neighbour
+	(*DhcpNetwork)(nil),       // 35: neutrino.southbound.v1.DhcpNetwork
+	(*DhcpSubnet)(nil),        // 36: neutrino.southbound.v1.DhcpSubnet
+	(*Route)(nil),             // 37: neutrino.southbound.v1.Route
+	(*DhcpHost)(nil),          // 38: neutrino.southbound.v1.DhcpHost
+	(*DhcpAddress)(nil),       // 39: neutrino.southbound.v1.DhcpAddress
+	nil,                       // 40: neutrino.southbound.v1.Hello.BridgeMappingsEntry
 }
 var file_proto_southbound_v1_southbound_proto_depIdxs = []int32{
-	5,  // 0: neutrino.southbound.v1.FromAgent.hello:type_name -> neutrino.southbound.v1.Hello
-	7,  // 1: neutrino.southbound.v1.FromAgent.ack:type_name -> neutrino.southbound.v1.Ack
-	9,  // 2: neutrino.southbound.v1.FromAgent.report:type_name -> neutrino.southbound.v1.Report
-	8,  // 3: neutrino.southbound.v1.FromAgent.heartbeat:type_name -> neutrino.southbound.v1.Heartbeat
-	37, // 4: neutrino.southbound.v1.Hello.bridge_mappings:type_name -> neutrino.southbound.v1.Hello.BridgeMappingsEntry
-	6,  // 5: neutrino.southbound.v1.Hello.have:type_name -> neutrino.southbound.v1.Digest
-	12, // 6: neutrino.southbound.v1.Report.statuses:type_name -> neutrino.southbound.v1.ObjectStatus
-	10, // 7: neutrino.southbound.v1.Report.roles:type_name -> neutrino.southbound.v1.GatewayRole
-	11, // 8: neutrino.southbound.v1.GatewayRole.claim:type_name -> neutrino.southbound.v1.GatewayClaim
+	6,  // 0: neutrino.southbound.v1.FromAgent.hello:type_name -> neutrino.southbound.v1.Hello
+	8,  // 1: neutrino.southbound.v1.FromAgent.ack:type_name -> neutrino.southbound.v1.Ack
+	10, // 2: neutrino.southbound.v1.FromAgent.report:type_name -> neutrino.southbound.v1.Report
+	9,  // 3: neutrino.southbound.v1.FromAgent.heartbeat:type_name -> neutrino.southbound.v1.Heartbeat
+	40, // 4: neutrino.southbound.v1.Hello.bridge_mappings:type_name -> neutrino.southbound.v1.Hello.BridgeMappingsEntry
+	7,  // 5: neutrino.southbound.v1.Hello.have:type_name -> neutrino.southbound.v1.Digest
+	13, // 6: neutrino.southbound.v1.Report.statuses:type_name -> neutrino.southbound.v1.ObjectStatus
+	11, // 7: neutrino.southbound.v1.Report.roles:type_name -> neutrino.southbound.v1.GatewayRole
+	12, // 8: neutrino.southbound.v1.GatewayRole.claim:type_name -> neutrino.southbound.v1.GatewayClaim
 	0,  // 9: neutrino.southbound.v1.ObjectStatus.state:type_name -> neutrino.southbound.v1.ObjectStatus.State
-	14, // 10: neutrino.southbound.v1.ToAgent.batch:type_name -> neutrino.southbound.v1.Batch
-	15, // 11: neutrino.southbound.v1.Batch.put:type_name -> neutrino.southbound.v1.Document
-	16, // 12: neutrino.southbound.v1.Document.segment:type_name -> neutrino.southbound.v1.Segment
-	17, // 13: neutrino.southbound.v1.Document.port:type_name -> neutrino.southbound.v1.Port
-	31, // 14: neutrino.southbound.v1.Document.neighbour:type_name -> neutrino.southbound.v1.Neighbour
-	32, // 15: neutrino.southbound.v1.Document.dhcp_network:type_name -> neutrino.southbound.v1.DhcpNetwork
-	35, // 16: neutrino.southbound.v1.Document.dhcp_host:type_name -> neutrino.southbound.v1.DhcpHost
-	19, // 17: neutrino.southbound.v1.Document.security_group:type_name -> neutrino.southbound.v1.SecurityGroup
-	21, // 18: neutrino.southbound.v1.Document.set_member:type_name -> neutrino.southbound.v1.SetMember
-	23, // 19: neutrino.southbound.v1.Document.router:type_name -> neutrino.southbound.v1.Router
-	29, // 20: neutrino.southbound.v1.Document.floating_ip:type_name -> neutrino.southbound.v1.FloatingIp
-	30, // 21: neutrino.southbound.v1.Document.port_forwarding:type_name -> neutrino.southbound.v1.PortForwarding
-	24, // 22: neutrino.southbound.v1.Document.gateway_group:type_name -> neutrino.southbound.v1.GatewayGroup
-	22, // 23: neutrino.southbound.v1.Document.log:type_name -> neutrino.southbound.v1.Log
-	23, // 24: neutrino.southbound.v1.Document.local_router:type_name -> neutrino.southbound.v1.Router
-	18, // 25: neutrino.southbound.v1.Port.address_pairs:type_name -> neutrino.southbound.v1.AddressPair
-	20, // 26: neutrino.southbound.v1.SecurityGroup.rules:type_name -> neutrino.southbound.v1.SecurityGroupRule
-	26, // 27: neutrino.southbound.v1.Router.legs:type_name -> neutrino.southbound.v1.RouterLeg
-	34, // 28: neutrino.southbound.v1.Router.routes:type_name -> neutrino.southbound.v1.Route
-	28, // 29: neutrino.southbound.v1.Router.conntrack_helpers:type_name -> neutrino.southbound.v1.ConntrackHelper
-	25, // 30: neutrino.southbound.v1.GatewayGroup.hosts:type_name -> neutrino.southbound.v1.GatewayHost
-	11, // 31: neutrino.southbound.v1.GatewayGroup.claim:type_name -> neutrino.southbound.v1.GatewayClaim
-	27, // 32: neutrino.southbound.v1.RouterLeg.advertised:type_name -> neutrino.southbound.v1.RouterPrefix
-	33, // 33: neutrino.southbound.v1.DhcpNetwork.subnets:type_name -> neutrino.southbound.v1.DhcpSubnet
-	34, // 34: neutrino.southbound.v1.DhcpSubnet.host_routes:type_name -> neutrino.southbound.v1.Route
-	36, // 35: neutrino.southbound.v1.DhcpHost.addresses:type_name -> neutrino.southbound.v1.DhcpAddress
-	1,  // 36: neutrino.southbound.v1.Southbound.Join:input_type -> neutrino.southbound.v1.JoinRequest
-	2,  // 37: neutrino.southbound.v1.Southbound.Renew:input_type -> neutrino.southbound.v1.RenewRequest
-	4,  // 38: neutrino.southbound.v1.Southbound.Connect:input_type -> neutrino.southbound.v1.FromAgent
-	3,  // 39: neutrino.southbound.v1.Southbound.Join:output_type -> neutrino.southbound.v1.JoinResponse
-	3,  // 40: neutrino.southbound.v1.Southbound.Renew:output_type -> neutrino.southbound.v1.JoinResponse
-	13, // 41: neutrino.southbound.v1.Southbound.Connect:output_type -> neutrino.southbound.v1.ToAgent
-	39, // [39:42] is the sub-list for method output_type
-	36, // [36:39] is the sub-list for method input_type
-	36, // [36:36] is the sub-list for extension type_name
-	36, // [36:36] is the sub-list for extension extendee
-	0,  // [0:36] is the sub-list for field type_name
+	15, // 10: neutrino.southbound.v1.ToAgent.batch:type_name -> neutrino.southbound.v1.Batch
+	16, // 11: neutrino.southbound.v1.Batch.put:type_name -> neutrino.southbound.v1.Document
+	17, // 12: neutrino.southbound.v1.Document.segment:type_name -> neutrino.southbound.v1.Segment
+	18, // 13: neutrino.southbound.v1.Document.port:type_name -> neutrino.southbound.v1.Port
+	34, // 14: neutrino.southbound.v1.Document.neighbour:type_name -> neutrino.southbound.v1.Neighbour
+	35, // 15: neutrino.southbound.v1.Document.dhcp_network:type_name -> neutrino.southbound.v1.DhcpNetwork
+	38, // 16: neutrino.southbound.v1.Document.dhcp_host:type_name -> neutrino.southbound.v1.DhcpHost
+	20, // 17: neutrino.southbound.v1.Document.security_group:type_name -> neutrino.southbound.v1.SecurityGroup
+	22, // 18: neutrino.southbound.v1.Document.set_member:type_name -> neutrino.southbound.v1.SetMember
+	24, // 19: neutrino.southbound.v1.Document.router:type_name -> neutrino.southbound.v1.Router
+	32, // 20: neutrino.southbound.v1.Document.floating_ip:type_name -> neutrino.southbound.v1.FloatingIp
+	33, // 21: neutrino.southbound.v1.Document.port_forwarding:type_name -> neutrino.southbound.v1.PortForwarding
+	27, // 22: neutrino.southbound.v1.Document.gateway_group:type_name -> neutrino.southbound.v1.GatewayGroup
+	25, // 23: neutrino.southbound.v1.Document.firewall_group:type_name -> neutrino.southbound.v1.FirewallGroup
+	23, // 24: neutrino.southbound.v1.Document.log:type_name -> neutrino.southbound.v1.Log
+	24, // 25: neutrino.southbound.v1.Document.local_router:type_name -> neutrino.southbound.v1.Router
+	19, // 26: neutrino.southbound.v1.Port.address_pairs:type_name -> neutrino.southbound.v1.AddressPair
+	21, // 27: neutrino.southbound.v1.SecurityGroup.rules:type_name -> neutrino.southbound.v1.SecurityGroupRule
+	29, // 28: neutrino.southbound.v1.Router.legs:type_name -> neutrino.southbound.v1.RouterLeg
+	37, // 29: neutrino.southbound.v1.Router.routes:type_name -> neutrino.southbound.v1.Route
+	31, // 30: neutrino.southbound.v1.Router.conntrack_helpers:type_name -> neutrino.southbound.v1.ConntrackHelper
+	26, // 31: neutrino.southbound.v1.FirewallGroup.ingress:type_name -> neutrino.southbound.v1.FirewallRule
+	26, // 32: neutrino.southbound.v1.FirewallGroup.egress:type_name -> neutrino.southbound.v1.FirewallRule
+	1,  // 33: neutrino.southbound.v1.FirewallRule.action:type_name -> neutrino.southbound.v1.FirewallRule.Action
+	28, // 34: neutrino.southbound.v1.GatewayGroup.hosts:type_name -> neutrino.southbound.v1.GatewayHost
+	12, // 35: neutrino.southbound.v1.GatewayGroup.claim:type_name -> neutrino.southbound.v1.GatewayClaim
+	30, // 36: neutrino.southbound.v1.RouterLeg.advertised:type_name -> neutrino.southbound.v1.RouterPrefix
+	36, // 37: neutrino.southbound.v1.DhcpNetwork.subnets:type_name -> neutrino.southbound.v1.DhcpSubnet
+	37, // 38: neutrino.southbound.v1.DhcpSubnet.host_routes:type_name -> neutrino.southbound.v1.Route
+	39, // 39: neutrino.southbound.v1.DhcpHost.addresses:type_name -> neutrino.southbound.v1.DhcpAddress
+	2,  // 40: neutrino.southbound.v1.Southbound.Join:input_type -> neutrino.southbound.v1.JoinRequest
+	3,  // 41: neutrino.southbound.v1.Southbound.Renew:input_type -> neutrino.southbound.v1.RenewRequest
+	5,  // 42: neutrino.southbound.v1.Southbound.Connect:input_type -> neutrino.southbound.v1.FromAgent
+	4,  // 43: neutrino.southbound.v1.Southbound.Join:output_type -> neutrino.southbound.v1.JoinResponse
+	4,  // 44: neutrino.southbound.v1.Southbound.Renew:output_type -> neutrino.southbound.v1.JoinResponse
+	14, // 45: neutrino.southbound.v1.Southbound.Connect:output_type -> neutrino.southbound.v1.ToAgent
+	43, // [43:46] is the sub-list for method output_type
+	40, // [40:43] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_proto_southbound_v1_southbound_proto_init() }
@@ -3423,17 +3734,19 @@ func file_proto_southbound_v1_southbound_proto_init() {
 		(*Document_FloatingIp)(nil),
 		(*Document_PortForwarding)(nil),
 		(*Document_GatewayGroup)(nil),
+		(*Document_FirewallGroup)(nil),
 		(*Document_Log)(nil),
 		(*Document_LocalRouter)(nil),
 	}
 	file_proto_southbound_v1_southbound_proto_msgTypes[19].OneofWrappers = []any{}
+	file_proto_southbound_v1_southbound_proto_msgTypes[24].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_southbound_v1_southbound_proto_rawDesc), len(file_proto_southbound_v1_southbound_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   37,
+			NumEnums:      2,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
