@@ -67,6 +67,7 @@ var referred = map[string]string{
 	"remote_group_id": "security_group", "security_groups": "security_group", "service_profiles": "service_profile",
 	"profile": "service_profile", "resource_id": "security_group", "floating_network_id": "external network",
 	"object_id": "network", "target_id": "port", "qos_policy_id": "policy", "id": "service_profile",
+	"firewall_rules": "firewall_rule", "insert_before": "firewall_rule", "insert_after": "firewall_rule", "ports": "port",
 }
 
 // refers finds the resource that an attribute names: internal_port_id is a port.
@@ -99,6 +100,7 @@ var words = map[string][]string{
 	"opt_value": {"1400", "10.0.0.9", "x"}, "availability_zone_hints": {"nova"}, "tag": {"red", "green"}, "tags": {"red", "green"},
 	"driver":              {"neutron.services.l3_router.service_providers.ha.HaDriver"},
 	"external_port_range": {"80:89", "443:443"}, "internal_port_range": {"80:89", "8443:8443"}, "type": {"bandwidth_limit", "dscp_marking"},
+	"source_port": {"1024:65535", "53"}, "destination_port": {"80", "8000:8080"},
 }
 
 // member draws a value for an attribute or a member of an object.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/neutrino-net/neutrino/internal/model"
 	agentrules "github.com/neutrino-net/neutrino/internal/service/agent"
+	"github.com/neutrino-net/neutrino/internal/service/firewall"
 	"github.com/neutrino-net/neutrino/internal/service/l3"
 	"github.com/neutrino-net/neutrino/internal/service/port"
 	"github.com/neutrino-net/neutrino/internal/southbound"
@@ -74,7 +75,7 @@ func (h *hosts) Reported(ctx context.Context, host string, report southbound.Rep
 		list := make([]port.Status, 0, len(statuses))
 		for _, st := range statuses {
 			if s, ok := states[st.State]; ok {
-				list = append(list, port.Status{Key: st.Key, State: s, Reason: st.Reason})
+				list = append(list, port.Status{Key: st.Key, State: s, Reason: st.Reason, Hash: st.Hash})
 			}
 		}
 		h.statuses.Remember(h.store.Read(), host, list)
@@ -91,6 +92,7 @@ func (h *hosts) enter(ctx context.Context, said func(*state.Tx) (host string, st
 		host, statuses := said(tx)
 		h.ports.Report(tx, host, statuses)
 		l3.Report(tx, host, statuses)
+		firewall.Report(tx, host, statuses)
 		return nil
 	})
 	return err

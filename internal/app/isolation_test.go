@@ -29,6 +29,7 @@ func TestProjectsAreIsolatedEverywhere(t *testing.T) {
 	for seed := range seeds {
 		s := &isolation{session: newSession(t, seed, nil), seen: seen}
 		s.wild, s.focus = 1000, owned()
+		s.must(200, admin, "GET", "/v2.0"+schema.FirewallGroup.Path, "") // makes the administrators' default group
 		_, s.feed = s.server.store.Feed()
 		for range 400 {
 			s.step()
@@ -40,7 +41,7 @@ func TestProjectsAreIsolatedEverywhere(t *testing.T) {
 	}
 	for _, r := range []string{
 		"networks", "subnets", "ports", "routers", "floatingips", "security_groups", "policies", "trunks", "local_ips",
-		"subnetpools", "address_groups",
+		"subnetpools", "address_groups", "firewall_groups", "firewall_policies", "firewall_rules",
 	} {
 		if seen[r] == 0 {
 			t.Errorf("no object of %s was hidden: the calls prove nothing about them", r)
@@ -175,6 +176,10 @@ func partOf(r state.Reader, project string, obj any) bool {
 		return own(owner(state.QoSPolicies, r, o.PolicyID))
 	case *model.LocalIPAssociation:
 		return own(owner(state.LocalIPs, r, o.LocalIPID)) || port(o.PortID)
+	case *model.FirewallGroup:
+		return slices.ContainsFunc(o.PortIDs, port) // which leave it when they are deleted
+	case *model.FirewallPolicy:
+		return slices.ContainsFunc(o.RuleIDs, func(id string) bool { return own(owner(state.FirewallRules, r, id)) })
 	case *model.Log:
 		return own(owner(state.SecurityGroups, r, o.ResourceID)) || port(o.TargetID)
 	}
@@ -243,6 +248,15 @@ func shared(r state.Reader, d *schema.Declaration, project, id string) bool {
 	case "metering_label":
 		l, ok := state.MeteringLabels.Get(r, id)
 		return ok && l.Shared
+	case "firewall_group":
+		g, ok := state.FirewallGroups.Get(r, id)
+		return ok && g.Shared
+	case "firewall_policy":
+		p, ok := state.FirewallPolicies.Get(r, id)
+		return ok && p.Shared
+	case "firewall_rule":
+		rule, ok := state.FirewallRules.Get(r, id)
+		return ok && rule.Shared
 	}
 	return granted(id)
 }

@@ -124,6 +124,7 @@ type server struct {
 	rest          *rest.API
 	sharing       *rbac.Rules
 	quotas        *quota.Service
+	compiler      *compile.Compiler
 	// nova is nil where there is no Nova.
 	nova *nova.Notifier
 }
@@ -243,12 +244,13 @@ func (s *server) makeRules(context.Context) error {
 		Ports: s.hosts.ports, Liveness: s.hosts, Started: s.started, MoveAfter: s.RouterMoveAfter,
 		Groups: gatewaygroup.Options{Size: s.GatewayHosts},
 	})
+	s.compiler = compile.New(compile.Options{
+		LeaseSeconds: uint32(s.LeaseDuration / time.Second), DNSDomain: s.DNSDomain,
+		RouterLease: l3.LeaseFor(s.RouterMoveAfter), GatewayInterval: s.GatewayInterval,
+	})
 	s.hosts.Server, err = southbound.NewServer(southbound.Options{
 		Store: s.store, Authority: authority, Reporter: s.hosts, Logger: s.Logger, Metrics: s.registry,
-		Compiler: compile.New(compile.Options{
-			LeaseSeconds: uint32(s.LeaseDuration / time.Second), DNSDomain: s.DNSDomain,
-			RouterLease: l3.LeaseFor(s.RouterMoveAfter), GatewayInterval: s.GatewayInterval,
-		}),
+		Compiler: s.compiler,
 	})
 	return err
 }
@@ -340,6 +342,7 @@ func (s *server) makeAPI(ctx context.Context) error {
 		s.securityAPI(),
 		s.qosAPI(),
 		s.servicesAPI(),
+		s.firewallAPI(),
 		s.coreAPI(),
 	)
 }

@@ -90,6 +90,12 @@ func (a *affected) change(kind, id string) {
 		netChange(a, state.SubnetPools, id, a.subnetPool)
 	case state.GatewayGroups.Kind():
 		netChange(a, state.GatewayGroups, id, a.gatewayGroup)
+	case state.FirewallGroups.Kind():
+		netChange(a, state.FirewallGroups, id, a.firewallGroupChange)
+	case state.FirewallPolicies.Kind():
+		netChange(a, state.FirewallPolicies, id, a.firewallPolicy)
+	case state.FirewallRules.Kind():
+		netChange(a, state.FirewallRules, id, a.firewallRule)
 	}
 }
 
@@ -113,6 +119,7 @@ func (a *affected) port(old, now *model.Port) {
 	a.logsOfPort(old, now)
 	a.leg(present(old, now).ID)
 	a.floatingIPsOf(present(old, now).ID)
+	a.firewallPort(present(old, now).ID)
 }
 
 // samePort compares what documents show of a port.

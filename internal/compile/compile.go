@@ -129,6 +129,10 @@ func (c *Compiler) Document(r state.Reader, host, key string) *sb.Document {
 		if body := c.gatewayGroup(r, host, id); body != nil {
 			d.Body = &sb.Document_GatewayGroup{GatewayGroup: body}
 		}
+	case kindFirewallGroup:
+		if body := firewallGroup(r, host, id); body != nil {
+			d.Body = &sb.Document_FirewallGroup{FirewallGroup: body}
+		}
 	}
 	if d.Body == nil || !seal(d) {
 		return nil
@@ -165,7 +169,8 @@ func (c *Compiler) Keys(r state.Reader, host string) iter.Seq[string] {
 				return
 			}
 		}
-		if !distributedKeys(r, host, seen, yield) || !securityKeys(r, host, yield) || !logKeys(r, host, yield) {
+		if !distributedKeys(r, host, seen, yield) || !securityKeys(r, host, yield) || !logKeys(r, host, yield) ||
+			!firewallKeys(r, host, yield) {
 			return
 		}
 		for b := range state.DHCPBindingsByHost.List(r, host) {

@@ -94,6 +94,7 @@ func (a *affected) gatewayGroup(old, now *model.GatewayGroup) {
 		for p := range state.GroupPorts(r, id) {
 			a.portIn(r, p)
 			a.leg(p.ID)
+			a.firewallPort(p.ID)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package compile_test
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -91,10 +92,11 @@ func (v views) follow(c *compile.Compiler, commit *state.Commit) {
 func randomChange(t *rapid.T, tx *state.Tx) {
 	drop := rapid.IntRange(0, 4).Draw(t, "drop") == 0
 	kinds := []string{"network", "subnet", "port", "port", "port", "agent", "dhcp", "group", "rule", "rule", "addresses", "log", "log"}
-	kind := rapid.SampledFrom(append(kinds, routingKinds...)).Draw(t, "kind")
+	kind := rapid.SampledFrom(slices.Concat(kinds, routingKinds, firewallKinds)).Draw(t, "kind")
 	switch kind {
 	default:
 		randomRouting(t, tx, kind, drop)
+		randomFirewall(t, tx, kind, drop)
 	case "network":
 		id := rapid.SampledFrom(networks).Draw(t, "id")
 		if drop {

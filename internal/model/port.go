@@ -18,6 +18,12 @@ const networkOwned = "network:"
 // caller may make such a port is decided by the policy; see create_port:device_owner.
 func (p *Port) Trusted() bool { return strings.HasPrefix(p.DeviceOwner, networkOwned) }
 
+// computeOwner is the beginning of the device owners that Nova writes.
+const computeOwner = "compute:"
+
+// ComputeOwner says whether ports of the device owner are those of servers.
+func ComputeOwner(owner string) bool { return strings.HasPrefix(owner, computeOwner) }
+
 // Filtered says whether what the port sends and gets is filtered: by port security and its security groups. Trusted ports
 // are not, nor what is bound to a gateway group: these are routers.
 func (p *Port) Filtered() bool {

@@ -305,6 +305,12 @@ func services() []Family {
 			Tests: []string{rest + "TestMeteringLabelsAndTheirRules"},
 		},
 		{
+			Aliases: []string{"fwaas_v2", "fwaas-status-reason", "standard-attr-fwaas-v2"}, Plane: NotYet,
+			Tests: []string{
+				rest + "TestRulesOfAFirewallPolicyAreInOrder", rest + "TestAFirewallGroupIsActiveOnlyWhenItsHostsSaySo",
+			},
+		},
+		{
 			Aliases: []string{"local_ip"}, Plane: NotYet, Tests: []string{rest + "TestLocalIPsHoldAnAddressAndPortsAnswerForIt"},
 		},
 	}

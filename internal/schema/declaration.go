@@ -118,6 +118,7 @@ func All() []*Declaration {
 		QoSMinimumPacketRateAlias, QoSRuleType,
 		Agent, AvailabilityZone, Log, LoggableResource, Flavor, ServiceProfile, ServiceProvider,
 		MeteringLabel, MeteringRule, LocalIP, LocalIPAssociation,
+		FirewallRule, FirewallPolicy, FirewallGroup,
 	} {
 		all = append(all, r.Declaration())
 	}

@@ -31,7 +31,8 @@ var defaults = map[string]int{
 	"network": 100, "subnet": 100, "port": 500,
 	"router": 10, "floatingip": 50,
 	"security_group": 10, "security_group_rule": 100,
-	"rbac_policy": 10,
+	"rbac_policy":    10,
+	"firewall_group": 10, "firewall_policy": 10, "firewall_rule": 100,
 }
 
 // Service knows the limits. Track is called while the API is being made, everything else when it is in use.
