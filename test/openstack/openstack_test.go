@@ -30,7 +30,7 @@ func start(t *testing.T) *cloud.Server {
 // script is all steps, in the order in which they are done.
 var script = [][]step{
 	networkSteps, subnetSteps, portSteps, trunkSteps, segmentSteps, routerSteps, securitySteps, rbacSteps, qosSteps,
-	serviceSteps, quotaSteps,
+	serviceSteps, firewallSteps, quotaSteps,
 }
 
 func TestEveryCommand(t *testing.T) {
@@ -57,7 +57,7 @@ func TestEveryCommandOfAgents(t *testing.T) {
 }
 
 // others are the commands of the client that are for what Neutrino does not have.
-var others = []string{"bgp", "bgpvpn", "firewall", "sfc", "vpn"}
+var others = []string{"bgp", "bgpvpn", "sfc", "vpn"}
 
 // generic are the options that all commands of the client have.
 var generic = []string{

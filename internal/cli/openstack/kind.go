@@ -186,7 +186,7 @@ func newRegistry() *registry {
 		declared[d.Name] = d
 		byPath[d.Path] = d.Name
 	}
-	for _, k := range slices.Concat(coreKinds(), routerKinds(), securityKinds(), qosKinds(), serviceKinds()) {
+	for _, k := range slices.Concat(coreKinds(), routerKinds(), securityKinds(), qosKinds(), serviceKinds(), firewallKinds()) {
 		if k.d = declared[k.declared]; k.d == nil {
 			panic("openstack: nothing is declared as " + k.declared)
 		}

@@ -78,6 +78,12 @@ var spellings = map[string]option{
 	"remote_group_id":         {name: "remote-group", find: "security_group"},
 	"remote_address_group_id": {name: "remote-address-group", find: "address_group"},
 	"availability_zone_hints": {name: "availability-zone-hint"},
+	"ingress_firewall_policy_id": {
+		name: "ingress-firewall-policy", off: "no-ingress-firewall-policy", find: "firewall_policy",
+	},
+	"egress_firewall_policy_id": {
+		name: "egress-firewall-policy", off: "no-egress-firewall-policy", find: "firewall_policy",
+	},
 }
 
 // unspelt are the attributes that are never given: what the service says by itself, the old name of project_id, and

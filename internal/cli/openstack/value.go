@@ -136,6 +136,10 @@ func (c *call) readUnset(o *option) error {
 	if !c.given(o.name) || o.remove != "" {
 		return nil
 	}
+	if o.sets != nil {
+		c.body[o.attribute] = o.sets
+		return nil
+	}
 	if o.typ == "object" {
 		kept := c.before(o, false)
 		for _, key := range c.values(o.name) {
