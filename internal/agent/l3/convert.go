@@ -52,6 +52,9 @@ type wanted struct {
 	distributed *distributed
 	// helpers is the table of the helpers of connection tracking; empty: none.
 	helpers string
+	// firewalls are those of the legs, firewallRules is their table; empty: none.
+	firewalls     []firewall
+	firewallRules string
 }
 
 // leg is a device of the router, and its other end on the host.
@@ -141,6 +144,7 @@ func convert(docs documents) conversion {
 	if w.distributed != nil {
 		w.distributed.convertNeighbours(w, docs)
 	}
+	t.convertFirewalls(docs)
 	w.rules, w.elements = renderRouter(w), t.elements
 	c.router = w
 	return c

@@ -136,6 +136,7 @@ func group(view *agent.View) map[string]documents {
 			}
 		}
 	}
+	groupFirewalls(view, out)
 	return out
 }
 

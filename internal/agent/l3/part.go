@@ -14,6 +14,7 @@
 //	device    tap<11 of the port id>  on the host, marked neutrino:port:<port id>; the l2 part puts it into its bridge
 //	device    qr-/qg-<11 …>           its peer inside, with the port's MAC and addresses
 //	table     inet neutrino-router    all translation; floating IPs and forwarded ports are elements of its maps
+//	table     inet neutrino-firewall  the firewall groups of its legs
 //	routes                            of protocol number 78 (package neigh)
 //
 // A distributed router has a local part on many hosts, in qrouter-<router id>, and one central part, in
@@ -161,7 +162,7 @@ func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status,
 		return nil, err
 	}
 	maps.DeleteFunc(p.routers, func(_ string, r *router) bool { return r.docs == nil && r.err == nil })
-	return p.statuses(groups)
+	return p.statuses(view, groups)
 }
 
 // load finds the routers that an earlier agent has left, by their namespaces.
@@ -189,13 +190,13 @@ func (p *Part) newRouter(id string) *router {
 }
 
 // statuses are those of all documents. What is wrong with a router that has no document any more is in the error.
-func (p *Part) statuses(groups map[string]documents) ([]agent.Status, error) {
-	var out []agent.Status
+func (p *Part) statuses(view *agent.View, groups map[string]documents) ([]agent.Status, error) {
+	out := p.firewallStatuses(view, groups)
 	for id, docs := range groups {
 		r := p.routers[id]
 		for key, d := range docs {
-			if d.GetNeighbour() != nil {
-				continue // the l2 part tells of it
+			if d.GetNeighbour() != nil || d.GetFirewallGroup() != nil {
+				continue // the l2 part tells of the former, firewallStatuses of the latter
 			}
 			st := agent.Status{Key: key, State: sb.ObjectStatus_STATE_DONE}
 			if r == nil {

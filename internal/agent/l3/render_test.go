@@ -53,6 +53,10 @@ func forwardingDocument(id string, f *sb.PortForwarding) *sb.Document {
 	return &sb.Document{Key: "port-forwarding/" + id, Body: &sb.Document_PortForwarding{PortForwarding: f}}
 }
 
+func firewallDocument(g *sb.FirewallGroup) *sb.Document {
+	return &sb.Document{Key: "firewall-group/" + g.GroupId, Body: &sb.Document_FirewallGroup{FirewallGroup: g}}
+}
+
 // The tables of routers as text, which nft accepts.
 func TestTables(t *testing.T) {
 	for name, change := range map[string]func(r *sb.Router) []*sb.Document{
@@ -84,6 +88,24 @@ func TestTables(t *testing.T) {
 				}),
 			}
 		},
+		"firewalls": func(*sb.Router) []*sb.Document {
+			tcp := uint32(6)
+			return []*sb.Document{
+				firewallDocument(&sb.FirewallGroup{
+					GroupId: routerID, Ports: []string{redID, blueID},
+					Ingress: []*sb.FirewallRule{
+						{
+							RuleId: redID, IpVersion: 4, Protocol: &tcp, Source: "10.0.0.0/8", Destination: "10.0.1.7/32",
+							SourceFirst: 1024, SourceLast: 65535, DestinationFirst: 22, DestinationLast: 22,
+							Action: sb.FirewallRule_ACTION_ALLOW,
+						},
+						{RuleId: blueID, IpVersion: 6, Source: "2001:db8::/32", Action: sb.FirewallRule_ACTION_REJECT},
+					},
+					Egress: []*sb.FirewallRule{{RuleId: externalID, IpVersion: 4, Action: sb.FirewallRule_ACTION_DENY}},
+				}),
+				firewallDocument(&sb.FirewallGroup{GroupId: externalID, Ports: []string{externalID}, Closed: true}),
+			}
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := sample()
@@ -101,6 +123,9 @@ func TestTables(t *testing.T) {
 			text := c.router.withElements().String()
 			if c.router.helpers != "" {
 				text += "table inet " + helpersTable + " {\n" + c.router.helpers + "}\n"
+			}
+			if c.router.firewallRules != "" {
+				text += "table inet " + firewallTable + " {\n" + c.router.firewallRules + "}\n"
 			}
 			golden := filepath.Join("testdata", name+".nft")
 			if *update {

@@ -147,6 +147,10 @@ func (s *session) run() error {
 		s.blocked = err
 		return errors.Join(append(errs, err)...) // rather no router than a second one
 	}
+	if err := s.ensureFirewall(); err != nil {
+		s.blocked = err
+		return errors.Join(append(errs, err)...) // rather no router than one without its firewalls
+	}
 	blocking(s.raise(legs))
 	stale, err := s.ensureTranslations()
 	blocking(err)

@@ -47,6 +47,11 @@ type Connection struct {
 	Port       uint16
 	Type, Code uint8
 	Mark       uint32
+	// SourcePort is where the first packet came from, Answerer and AnswererPort are who answers it: the destination, as it
+	// is behind a translation.
+	SourcePort   uint16
+	Answerer     netip.Addr
+	AnswererPort uint16
 
 	family   uint8
 	original []byte
@@ -170,6 +175,8 @@ func parse(m []byte) (c Connection, ok bool) {
 		case kind == attrOriginal:
 			c.original = append([]byte(nil), v...)
 			c.parseTuple(v)
+		case kind == attrReply:
+			c.parseReply(v)
 		case kind == attrZone && len(v) == 2:
 			c.Zone = binary.BigEndian.Uint16(v)
 		case kind == attrMark && len(v) == 4:
@@ -192,6 +199,22 @@ func (c *Connection) parseTuple(b []byte) {
 	})
 }
 
+// parseReply reads from the tuple of answers where they come from.
+func (c *Connection) parseReply(b []byte) {
+	each(b, func(kind int, v []byte) {
+		switch kind {
+		case tupleIP:
+			c.Answerer, _ = parseAddresses(v)
+		case tupleProto:
+			each(v, func(kind int, v []byte) {
+				if kind == protoSource && len(v) == 2 {
+					c.AnswererPort = binary.BigEndian.Uint16(v)
+				}
+			})
+		}
+	})
+}
+
 // parseAddresses reads the addresses of a tuple.
 func parseAddresses(b []byte) (source, destination netip.Addr) {
 	each(b, func(kind int, v []byte) {
@@ -210,6 +233,8 @@ func (c *Connection) parseProtocol(kind int, v []byte) {
 	switch {
 	case kind == protoNumber && len(v) == 1:
 		c.Protocol = v[0]
+	case kind == protoSource && len(v) == 2:
+		c.SourcePort = binary.BigEndian.Uint16(v)
 	case kind == protoDestination && len(v) == 2:
 		c.Port = binary.BigEndian.Uint16(v)
 	case (kind == icmpType || kind == icmp6Type) && len(v) == 1:
