@@ -76,6 +76,8 @@ type fakeUplink struct {
 	mu   sync.Mutex
 	acks []int64
 	told []string
+	// about is the hash of the document that the last status was about, by key.
+	about map[string]uint64
 }
 
 func (u *fakeUplink) Run(ctx context.Context) error {
@@ -93,6 +95,10 @@ func (u *fakeUplink) Report(statuses []*sb.ObjectStatus) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, s := range statuses {
+		if u.about == nil {
+			u.about = map[string]uint64{}
+		}
+		u.about[s.Key] = s.Hash
 		u.told = append(u.told, strings.TrimSpace(s.Key+" "+s.State.String()[len("STATE_"):]+" "+s.Reason))
 	}
 }

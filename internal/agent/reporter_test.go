@@ -36,6 +36,39 @@ func TestAPortIsToldOfWhenAllHaveSpoken(t *testing.T) {
 	testkit.Eventually(t, 5*time.Second, "told of the port", a.heard("port/a DONE"))
 }
 
+// A status that parts have come to by different documents is about none, until they have all seen the same.
+func TestAStatusSaysWhichDocumentItIsAbout(t *testing.T) {
+	release := make(chan struct{}, 1)
+	done := []agent.Status{{Key: "port/a", State: sb.ObjectStatus_STATE_DONE}}
+	slow, quick := &slowPart{}, &fakePart{}
+	slow.set(func(*agent.View) ([]agent.Status, error) {
+		<-release
+		return done, nil
+	})
+	quick.set(func(*agent.View) ([]agent.Status, error) { return done, nil })
+	a := run(t, t.TempDir(), quick, slow)
+	about := func(hash uint64) func() bool {
+		return func() bool {
+			a.mu.Lock()
+			defer a.mu.Unlock()
+			last, told := a.about["port/a"]
+			return told && last == hash
+		}
+	}
+	send := func(hash uint64) {
+		a.OnBatch([]*sb.Document{{
+			Key: "port/a", Hash: hash, Body: &sb.Document_Port{Port: &sb.Port{PortId: "a"}},
+		}}, nil, int64(hash), true)
+	}
+	release <- struct{}{}
+	send(7)
+	testkit.Eventually(t, 5*time.Second, "told of the first", about(7))
+	send(8)
+	testkit.Eventually(t, 5*time.Second, "told of none", about(0))
+	close(release)
+	testkit.Eventually(t, 5*time.Second, "told of the second", about(8))
+}
+
 func TestAViewKnowsWhatChanged(t *testing.T) {
 	document := func(key string) *sb.Document { return &sb.Document{Key: key} }
 	first := agent.NewView(1, document("a"), document("b"))

@@ -305,9 +305,12 @@ func services() []Family {
 			Tests: []string{rest + "TestMeteringLabelsAndTheirRules"},
 		},
 		{
-			Aliases: []string{"fwaas_v2", "fwaas-status-reason", "standard-attr-fwaas-v2"}, Plane: NotYet,
+			Aliases: []string{"fwaas_v2", "fwaas-status-reason", "standard-attr-fwaas-v2"}, Plane: Works,
+			Note: "on routers and on ports of servers, where reject is deny; the default group has no ports but those put there",
 			Tests: []string{
 				rest + "TestRulesOfAFirewallPolicyAreInOrder", rest + "TestAFirewallGroupIsActiveOnlyWhenItsHostsSaySo",
+				l3 + "TestTheFirstRuleOfAFirewallThatMatchesDecides", filter + "TestSecurityGroupAndFirewallHaveToAcceptBoth",
+				"test/filter.TestKernelDecidesLikeTheDefinition",
 			},
 		},
 		{

@@ -28,6 +28,7 @@ const (
 	ReasonEstablished   Reason = "established"
 	ReasonRule          Reason = "rule"
 	ReasonNoRule        Reason = "no-rule"
+	ReasonFirewall      Reason = "firewall"
 )
 
 // Verdict is what becomes of a packet at one port.
@@ -36,7 +37,7 @@ type Verdict struct {
 	Reason Reason
 	// Direction is seen from the workload: egress is decided by the sender's port, ingress by the receiver's.
 	Direction model.Direction
-	// RuleID is set where Reason is ReasonRule.
+	// RuleID is set where Reason is ReasonRule, and where it is ReasonFirewall and a rule has decided.
 	RuleID string
 }
 
@@ -58,13 +59,13 @@ func Decide(r state.Reader, from, to *model.Port, p *Packet, established bool) V
 func Egress(r state.Reader, port *model.Port, p *Packet, established bool) Verdict {
 	c := check{r: r, port: port, packet: p, established: established, direction: model.Egress}
 	return c.first(c.unfiltered, c.frame, c.arpSender, c.unaddressed, c.sourceAddress, c.network, c.ndTarget, c.client,
-		c.connection, c.rules)
+		c.connection, c.rules).and(&c)
 }
 
 // Ingress says what becomes of a frame that is on its way to the port's workload.
 func Ingress(r state.Reader, port *model.Port, p *Packet, established bool) Verdict {
 	c := check{r: r, port: port, packet: p, established: established, direction: model.Ingress}
-	return c.first(c.unfiltered, c.frame, c.service, c.connection, c.rules)
+	return c.first(c.unfiltered, c.frame, c.service, c.connection, c.rules).and(&c)
 }
 
 // check is one packet at one port. Its methods are the checks: each of them decides, or leaves it to the next by the

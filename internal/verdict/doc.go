@@ -86,10 +86,27 @@
 //     or on the same network.
 //   - remote_address_group_id: the other end is in a block of the address group.
 //
+// # Firewall groups
+//
+// What has passed so far, be it because the port is not filtered, meets the firewall group of the port, if it is a port of a
+// server and the group has a policy or is switched off: both have to let it pass. Here, too, egress is what the workload
+// sends. What is dropped has the reason "firewall".
+//
+//  1. ARP passes, and so does what a workload always may send, and get, as above: of DHCP whatever address it is about.
+//  2. A group that is switched off drops all else; so do all groups what is neither IPv4 nor IPv6 or has a tag.
+//  3. A packet of a connection passes, or about one, whatever its security groups are.
+//  4. The first rule of the direction's policy that matches and is enabled decides; deny and reject drop. A rule matches by
+//     its IP version, the protocol, source and destination, and the ports of both, as above.
+//  5. What no rule matches is dropped, and so is everything where the group has no policy for the direction.
+//
+// On the legs of routers, which are no filtered ports, the firewall is about what is forwarded: see package agent/l3. There
+// packets that the tracking of connections finds invalid are dropped, and who sends what is rejected is told.
+//
 // # When the objects change
 //
 // A connection goes on while its first packet would pass if it were sent now. Otherwise it is cut: its packets are
-// decided one by one, like those of no connection, until its first packet would pass again.
+// decided one by one, like those of no connection, until its first packet would pass again. A port without port security
+// may use any address: of its connections, only those by its fixed addresses are cut.
 //
 // # Fragments
 //

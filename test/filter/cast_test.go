@@ -76,6 +76,7 @@ type objects struct {
 	ports []*model.Port // by slot
 	lists []*model.AddressGroup
 	rules []*model.SecurityGroupRule
+	firewalls
 }
 
 func randomObjects(t *rapid.T) objects {
@@ -88,18 +89,22 @@ func randomObjects(t *rapid.T) objects {
 		o.ports = append(o.ports, p)
 	}
 	o.drawRules(t)
+	o.drawFirewalls(t)
 	return o
 }
 
 // changed are the objects after a change of what the rules say, and of who has which groups.
 func (o objects) changed(t *rapid.T) objects {
-	c := objects{calm: o.calm}
+	c := objects{calm: o.calm, firewalls: o.firewalls}
 	for _, p := range o.ports {
 		p = p.Clone()
 		if chance(t, 4, "other groups") && len(p.SecurityGroupIDs) > 0 {
 			p.SecurityGroupIDs = some(t, groupIDs, 2, "groups")
 		}
 		c.ports = append(c.ports, p)
+	}
+	if chance(t, 2, "other firewalls") {
+		c.drawFirewalls(t)
 	}
 	c.drawRules(t)
 	for i, r := range o.rules {
@@ -173,6 +178,7 @@ func (o objects) put(tx *state.Tx) {
 	for _, r := range o.rules {
 		state.SecurityGroupRules.Put(tx, r)
 	}
+	o.firewalls.put(tx)
 }
 
 func subnetID(network string, i int) string { return fmt.Sprintf("%s-%d", network, i) }

@@ -92,7 +92,7 @@ var everyReason = []verdict.Reason{
 	verdict.ReasonUnfiltered, verdict.ReasonVLANTag, verdict.ReasonSourceMAC, verdict.ReasonEtherType, verdict.ReasonARP,
 	verdict.ReasonARPSender, verdict.ReasonSourceAddress, verdict.ReasonNDTarget, verdict.ReasonDHCPServer,
 	verdict.ReasonDHCPClient, verdict.ReasonRouterAdvert, verdict.ReasonNeighbour, verdict.ReasonEstablished,
-	verdict.ReasonRule, verdict.ReasonNoRule,
+	verdict.ReasonRule, verdict.ReasonNoRule, verdict.ReasonFirewall,
 }
 
 // setFlag sets a flag of rapid, which has no other way to be told, until the test ends.
@@ -239,6 +239,7 @@ func (o objects) about(ports ...int) string {
 			line("rule", r)
 		}
 	}
+	o.firewalls.about(line)
 	for _, g := range o.lists {
 		line("list", map[string]any{"id": g.ID, "addresses": g.Addresses})
 	}

@@ -82,11 +82,16 @@ func (s *state) newCutter(n *narrowed) *cutter {
 		state: s, narrowed: n, version: s.version, single: map[endpoint][]*wiredPort{}, blocks: map[uint16][]*wiredPort{}, suspects: map[*wiredPort]bool{},
 	}
 	for key, p := range s.ports {
-		if p.err != nil || !p.filtered {
+		if p.err != nil || !p.filtered && s.firewalls.of[p.id] == nil && !n.ports[key] {
 			continue
 		}
 		c.suspects[p] = n.all || n.ports[key] || s.narrowedGroups(n, p)
 		zone := s.zones.of(p.network)
+		if !p.filtered { // it may use any address; these are its own
+			for _, a := range p.fixed {
+				c.single[endpoint{zone, a}] = append(c.single[endpoint{zone, a}], p)
+			}
+		}
 		wide := false
 		for _, identities := range p.identities {
 			for _, b := range identities {
@@ -157,11 +162,11 @@ func (c *cutter) at(end endpoint) []*wiredPort {
 	return ports
 }
 
-// permit says whether the rules at one end let a connection begin. Where several ports have an address, one that does is
+// permit says whether security groups and firewall at one end let a connection begin. Where several ports have an address, one that does is
 // enough: it may be that one's. An end that is no filtered port of this host permits everything.
 func (c *cutter) permit(ports []*wiredPort, egress bool, x conntrack.Connection, remote netip.Addr) bool {
 	for _, p := range ports {
-		if c.allows(p, egress, x, remote) {
+		if (!p.filtered || c.allows(p, egress, x, remote)) && c.firewalls.permits(p, egress, x) {
 			return true
 		}
 	}
@@ -180,7 +185,7 @@ func (p *port) mayUse(a netip.Addr) bool {
 	return false
 }
 
-// allows says whether the rules of a port let a connection begin. What needs no rule is not looked at: DHCP and neighbour
+// allows says whether the security groups of a port let a connection begin. What needs no rule is not looked at: DHCP and neighbour
 // discovery begin again by themselves.
 func (c *cutter) allows(p *wiredPort, egress bool, x conntrack.Connection, remote netip.Addr) bool {
 	for _, id := range p.groups {

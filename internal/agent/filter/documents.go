@@ -19,7 +19,9 @@ type port struct {
 	mac                 netlinkx.MAC
 	// filtered: it sends from its identities only, and its groups decide. Else it sends and gets everything.
 	filtered bool
-	fixed    []netip.Addr
+	// trusted: it is part of the network itself.
+	trusted bool
+	fixed   []netip.Addr
 	// identities are the blocks of addresses that each MAC may use.
 	identities map[netlinkx.MAC][]netip.Prefix
 	groups     []string
@@ -57,8 +59,9 @@ func (p *port) parse(body *sb.Port) error {
 		return err
 	}
 	p.mac = mac
-	p.filtered = body.PortSecurity && !strings.HasPrefix(body.DeviceOwner, trustedOwner)
-	if !p.filtered {
+	p.trusted = strings.HasPrefix(body.DeviceOwner, trustedOwner)
+	p.filtered = body.PortSecurity && !p.trusted
+	if p.trusted {
 		return nil
 	}
 	p.identities = map[netlinkx.MAC][]netip.Prefix{mac: {linkLocal(mac)}}
@@ -69,6 +72,10 @@ func (p *port) parse(body *sb.Port) error {
 		}
 		p.fixed = append(p.fixed, ip.Addr())
 		p.identities[mac] = append(p.identities[mac], netip.PrefixFrom(ip.Addr(), ip.Addr().BitLen()))
+	}
+	if !p.filtered {
+		p.identities = nil
+		return nil
 	}
 	for _, pair := range body.AddressPairs {
 		mac, err := parseMAC(pair.Mac)

@@ -60,7 +60,7 @@ func (s *state) changeMembers(set string, prefixes []netip.Prefix, n int) {
 	s.releaseMembers(set, m)
 }
 
-// merge brings the blocks of the sets up to date whose members have changed: once, however many these are.
+// merge brings the blocks of the sets up to date whose members have changed, and the firewalls: once, however many these are.
 func (s *state) merge() {
 	for set := range s.unmerged {
 		m := s.members[set]
@@ -72,6 +72,7 @@ func (s *state) merge() {
 		}
 	}
 	clear(s.unmerged)
+	s.settleFirewalls()
 }
 
 // mergeBlocks makes intervals that neither overlap nor touch of the blocks, as the kernel wants them.

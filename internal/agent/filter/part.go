@@ -7,6 +7,7 @@
 //	             connections are tracked by the kernel, fragments put together                     (-200)
 //	screening    what is said inside: DHCP, neighbour discovery                                    (10)
 //	leave        may the sender send it? device → chain of its port's groups → chain of each group (10)
+//	firewall-…   may it leave and arrive? device → chain of its firewall group, see firewall.go (12, 15)
 //	arrive       may the receiver get it? likewise; packets of connections pass                    (20)
 //
 // Read documents.go for what the server says, then state.go: it turns each document that changes into changes of sets and
@@ -166,7 +167,7 @@ func (p *Part) Changes() int {
 }
 
 // Reports says that the part tells of the documents that have keys of this kind.
-func (p *Part) Reports(kind string) bool { return kind == "port" }
+func (p *Part) Reports(kind string) bool { return kind == "port" || kind == firewallKind }
 
 // Reconcile makes the tables as the view wants them.
 func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status, error) {
@@ -188,10 +189,10 @@ func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status,
 	return p.statuses(), nil
 }
 
-// allClosed tells of every port that its filters are not in place.
+// allClosed tells of every port and firewall group that its filters are not in place.
 func allClosed(view *agent.View, err error) (all []agent.Status) {
 	for d := range view.All() {
-		if d.GetPort() != nil {
+		if d.GetPort() != nil || d.GetFirewallGroup() != nil {
 			all = append(all, agent.Status{Key: d.Key, State: sb.ObjectStatus_STATE_ERROR, Reason: err.Error()})
 		}
 	}
@@ -356,6 +357,7 @@ const bridgesInterval = 20 * time.Second
 func (p *Part) statuses() []agent.Status {
 	s := p.state
 	all := make([]agent.Status, 0, len(s.ports)+len(s.problems))
+	all = append(all, p.firewallStatuses()...)
 	for key, err := range s.problems {
 		all = append(all, agent.Status{Key: key, State: sb.ObjectStatus_STATE_ERROR, Reason: err.Error()})
 	}

@@ -48,6 +48,7 @@ func filterSets() map[string]rs.Set {
 	verdicts := rs.Set{Key: []rs.Field{rs.DeviceName}, Holds: rs.Verdicts}
 	all := map[string]rs.Set{
 		setEgress: verdicts, setEgressAny: verdicts, setReceivers: verdicts,
+		setFirewallEgress: verdicts, setFirewallIngress: verdicts,
 		setFiltered: of(rs.DeviceName), setTrusted: of(rs.DeviceName), setClosed: of(rs.DeviceName), setHas6: of(rs.DeviceName),
 		setMACs: of(rs.DeviceName, rs.MAC), setTwins: of(rs.DeviceName, rs.MAC, rs.MAC),
 		setIDs4: of(rs.DeviceName, rs.MAC, rs.IPv4), setIDs6: of(rs.DeviceName, rs.MAC, rs.IPv6),
@@ -78,8 +79,8 @@ type reason struct {
 var reasons = []reason{
 	{"unknown-device", true}, {"vlan-tag", true}, {"source-mac", true}, {"ethertype", true}, {"arp-sender", true},
 	{"source-address", true}, {"dhcp-server", true}, {"dhcp-client", true}, {"router-advertisement", true},
-	{"nd-target", true}, {"no-rule", true},
-	{"unknown-device", false}, {"vlan-tag", false}, {"ethertype", false}, {"no-rule", false},
+	{"nd-target", true}, {"no-rule", true}, {"firewall", true},
+	{"unknown-device", false}, {"vlan-tag", false}, {"ethertype", false}, {"no-rule", false}, {"firewall", false},
 }
 
 func (r reason) direction() string {

@@ -33,7 +33,8 @@ type state struct {
 	// problems are documents that cannot be understood, and why.
 	problems map[string]error
 	// anyState is how many ports have stateless groups.
-	anyState int
+	anyState  int
+	firewalls firewalls
 	// narrowed collects what may forbid connections that were allowed; see cut.go.
 	narrowed *narrowed
 	// version is how often documents have changed.
@@ -72,7 +73,8 @@ func newState(filter, track *rs.Table, f form) *state {
 		ports: map[string]*wiredPort{}, devices: map[string]string{}, groups: map[string]*group{},
 		members: map[string]*members{}, unmerged: map[string]bool{}, added: map[string]*setMember{}, segments: map[string]*segment{},
 		chains: map[string]*shared{}, problems: map[string]error{}, narrowed: newNarrowed(),
-		logs: newLogs(),
+		logs:      newLogs(),
+		firewalls: newFirewalls(),
 	}
 	for name, set := range filterSets() {
 		filter.WantSet(name, set)
@@ -116,6 +118,8 @@ func (s *state) put(d *sb.Document) {
 		s.putSegment(d.Key, body.Segment)
 	case *sb.Document_Log:
 		s.putLog(d.Key, body.Log)
+	case *sb.Document_FirewallGroup:
+		s.putFirewall(d.Key, body.FirewallGroup)
 	}
 	s.logs.touch(d)
 }
@@ -141,6 +145,8 @@ func (s *state) remove(d *sb.Document) {
 		}
 	case *sb.Document_Log:
 		delete(s.logs.all, d.Key)
+	case *sb.Document_FirewallGroup:
+		s.removeFirewall(d.Key)
 	}
 	s.logs.touch(d)
 }
@@ -288,6 +294,7 @@ func (s *state) putPort(key string, p *port) {
 func (s *state) wire(key string, p *port) {
 	old := s.ports[key]
 	now := &wiredPort{port: p, stateful: true}
+	s.portFirewall(p.id)
 	if p.device == "" {
 		s.removePort(key)
 		return
@@ -367,6 +374,7 @@ func (s *state) removePort(key string) {
 	}
 	delete(s.ports, key)
 	delete(s.devices, old.device)
+	s.portFirewall(old.id)
 	if old.err == nil {
 		s.gone(old, nil)
 	}
