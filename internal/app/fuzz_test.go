@@ -174,7 +174,7 @@ func TestRandomRequestsToEverything(t *testing.T) {
 	for seed := range sessions {
 		s := newSession(t, seed, noise)
 		s.contract, s.covered = promise, covered
-		for range 600 {
+		for range 700 { // about two for each operation there is
 			steps++
 			if s.step(); t.Failed() {
 				t.Fatalf("seed %d", seed)
