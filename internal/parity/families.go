@@ -310,7 +310,7 @@ func services() []Family {
 			Tests: []string{
 				rest + "TestRulesOfAFirewallPolicyAreInOrder", rest + "TestAFirewallGroupIsActiveOnlyWhenItsHostsSaySo",
 				l3 + "TestTheFirstRuleOfAFirewallThatMatchesDecides", filter + "TestSecurityGroupAndFirewallHaveToAcceptBoth",
-				"test/filter.TestKernelDecidesLikeTheDefinition",
+				"test/filter.TestKernelDecidesLikeTheDefinition", e2e + "TestFirewallGroupsAreInForceWhenTheySayTheyAre",
 			},
 		},
 		{
