@@ -1,9 +1,11 @@
 package ruleset
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -36,11 +38,7 @@ func (t *Table) Apply() (changes int, err error) {
 		}
 		err := t.conn.commit(p.messages)
 		var refused Refused
-		if errors.As(err, &refused) && refused[""] == nil && len(refused) > 0 {
-			// Each round leaves at least one object out, so this ends.
-			for name, reason := range refused {
-				t.refused[name] = reason
-			}
+		if errors.As(err, &refused) && refused[""] == nil && t.leaveOut(refused) {
 			continue
 		}
 		if err != nil {
@@ -52,6 +50,16 @@ func (t *Table) Apply() (changes int, err error) {
 		t.generation, err = t.conn.generation()
 		return p.changes, err
 	}
+}
+
+// leaveOut notes what the kernel has refused, and says whether a round without it makes sense: each leaves out an object
+// more. A refusal that comes again is about one that cannot be removed.
+func (t *Table) leaveOut(refused Refused) (more bool) {
+	for name, reason := range refused {
+		more = more || t.refused[name] == nil
+		t.refused[name] = reason
+	}
+	return more
 }
 
 // outdated says that a chain or set of a wanted name is of another kind: the table is that of another version.
@@ -103,17 +111,23 @@ func (p *plan) make() error {
 			p.newSet(name, s)
 		}
 	}
+	var newChains []string
 	for name := range p.dirtyChains {
-		c, wanted := p.chains[name]
+		_, wanted := p.chains[name]
 		have := p.have.chains[name]
 		switch {
 		case !wanted && have != nil:
 			goneChains = append(goneChains, name)
 		case wanted && have == nil && p.refused[name] == nil:
-			p.add(p.Table.newChain(name, c))
-			p.changes++
-			p.then(func() { p.have.chains[name] = &actualChain{base: c.Base} })
+			newChains = append(newChains, name)
 		}
+	}
+	slices.SortFunc(newChains, p.lastFirst)
+	for _, name := range newChains {
+		c := p.chains[name]
+		p.add(p.Table.newChain(name, c))
+		p.changes++
+		p.then(func() { p.have.chains[name] = &actualChain{base: c.Base} })
 	}
 	// Elements before rules, so that no rule asks a set that is not complete; but for verdicts that lead to chains, the
 	// order within a transaction does not matter to the kernel.
@@ -132,6 +146,22 @@ func (p *plan) make() error {
 	p.remove(goneChains, goneSets)
 	p.removeLimits()
 	return nil
+}
+
+// lastFirst orders chains so that a packet comes to the last ones first. When somebody removes the table, the kernel takes
+// the chains off their hooks one after the other, in the order in which they were made: what is at the end of the way, and
+// relies on those before it, must not be there without them.
+func (p *plan) lastFirst(a, b string) int {
+	x, y := p.chains[a].Base, p.chains[b].Base
+	switch {
+	case x != nil && y != nil:
+		return cmp.Or(cmp.Compare(y.Hook, x.Hook), cmp.Compare(y.Priority, x.Priority), strings.Compare(a, b))
+	case x != nil:
+		return -1
+	case y != nil:
+		return 1
+	}
+	return strings.Compare(a, b)
 }
 
 func (p *plan) add(messages ...message) { p.messages = append(p.messages, messages...) }
