@@ -108,7 +108,7 @@ func agentKind() *kind {
 		seldom:  []string{"ha_state"},
 		objects: []string{"configurations"},
 		show: []column{
-			{"configuration", "configurations"}, {"last_heartbeat_at", "heartbeat_timestamp"},
+			{"configuration", "configurations"}, {"last_heartbeat_at", "heartbeat_timestamp"}, {"ha_state", ""},
 		},
 		actions: []action{
 			servedAction("add", "network", "dhcp"), servedAction("remove", "network", "dhcp"),

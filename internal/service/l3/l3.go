@@ -214,8 +214,6 @@ func placement(r *model.Router, legs []*model.Port, problem error) string {
 		return problem.Error()
 	case len(legs) == 0:
 		return ""
-	case r.GatewayGroup != "" && r.Distributed:
-		return "it is served by the hosts of its gateway group for all, and is not distributed"
 	case r.GatewayGroup != "":
 		return "" // what its group has to say is the group's Reason
 	case len(r.Hosts) == 0:

@@ -17,6 +17,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/state"
 	"github.com/neutrino-net/neutrino/internal/state/etcdlog"
+	"github.com/neutrino-net/neutrino/internal/testkit"
 )
 
 // smallDisk mounts a file system of its own for the test.
@@ -35,6 +36,24 @@ func smallDisk(t *testing.T, mebibytes int) string {
 		}
 	})
 	return dir
+}
+
+// settled waits until etcd has written down in its database what its log has already. Where it has not when the space is
+// taken by others, it ends, and says so; that is not what these tests are about.
+func settled(t *testing.T, dir string) {
+	t.Helper()
+	const quiet = 500 * time.Millisecond // it writes each 100 ms
+	path, last, since := filepath.Join(dir, "member/snap/db"), time.Time{}, time.Now()
+	testkit.Eventually(t, time.Minute, "nothing written any more", func() bool {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !info.ModTime().Equal(last) {
+			last, since = info.ModTime(), time.Now()
+		}
+		return time.Since(since) > quiet
+	})
 }
 
 // fillDisk takes all the space that is left.
@@ -75,6 +94,7 @@ func TestAFullDiskRefusesWritesUntilThereIsSpace(t *testing.T) {
 	if err := put300(ctx, s, "before"); err != nil {
 		t.Fatal(err)
 	}
+	settled(t, dir)
 	ballast := fillDisk(t, disk)
 	for i := range 20 {
 		if err := put300(ctx, s, fmt.Sprint("full-", i)); !errors.Is(err, state.ErrUnavailable) {
