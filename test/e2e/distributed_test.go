@@ -13,14 +13,24 @@ import (
 	"golang.org/x/sys/unix"
 
 	api "github.com/neutrino-net/neutrino/internal/lab/cloud"
+	"github.com/neutrino-net/neutrino/internal/testkit"
 )
 
-// startDistributed makes the networks and a distributed router, whose central part is on one of the hosts of that role.
+// startDistributed makes the networks and a distributed router, whose central part is on the host network.
 func startDistributed(t *testing.T) *routed { return startRoutedBy(t, object{"distributed": true}) }
 
 // TestWaysThroughADistributedRouter: who is seen as whom, on every way.
 func TestWaysThroughADistributedRouter(t *testing.T) {
-	w := startDistributed(t)
+	waysThroughADistributedRouter(t, startDistributed(t))
+}
+
+// TestWaysThroughADistributedRouterWithAStandby: the same when the central part is highly available.
+func TestWaysThroughADistributedRouterWithAStandby(t *testing.T) {
+	waysThroughADistributedRouter(t, startRoutedBy(t, object{"distributed": true, "ha": true}))
+}
+
+func waysThroughADistributedRouter(t *testing.T, w *routed) {
+	t.Helper()
 	a, b := w.member(w.red, "a", "compute1"), w.member(w.blue, "b", "compute2")
 	c, d := w.member(w.blue, "c", "compute1"), w.member(w.red, "d", "compute2")
 	ofC, ofD, shared := w.floating(c.ID), w.floating(d.ID), w.floating("")
@@ -34,6 +44,7 @@ func TestWaysThroughADistributedRouter(t *testing.T) {
 	for _, f := range []answer{ofC, ofD, shared} {
 		w.active(f.str("id"))
 	}
+	central := w.central(t)
 	fip := func(f answer) string { return f.str("floating_ip_address") }
 	v4 := func(ip string) string { return ip + ":80" }
 	v6 := func(ip string) string { return "[" + ip + "]:80" }
@@ -66,11 +77,11 @@ func TestWaysThroughADistributedRouter(t *testing.T) {
 	}
 	t.Run("the central part is not in the way", func(t *testing.T) {
 		w.t = t
-		before := w.tunnelled("network")
+		before := w.tunnelled(central)
 		if lost := w.ping(a, b, 300); lost != 0 {
 			t.Errorf("%d of 300 pings were lost", lost)
 		}
-		if n := w.tunnelled("network") - before; n > 30 {
+		if n := w.tunnelled(central) - before; n > 30 {
 			t.Errorf("the host of the central part has seen %d packets meanwhile", n)
 		}
 	})
@@ -82,7 +93,7 @@ func TestWaysThroughADistributedRouter(t *testing.T) {
 	})
 	t.Run("no host sees the router of another", func(t *testing.T) {
 		w.t = t
-		w.legsAreLocal("compute1", "compute2", "network")
+		w.legsAreLocal("compute1", "compute2", "network") // the last has the DHCP servers
 	})
 	t.Run("statuses", func(t *testing.T) {
 		w.t = t
@@ -90,8 +101,8 @@ func TestWaysThroughADistributedRouter(t *testing.T) {
 			t.Errorf("the router is %s: %v", r.str("status"), r["status_reason"])
 		}
 		for owner, host := range map[string]string{
-			"network:router_interface_distributed": "", "network:router_gateway": "network",
-			"network:router_centralized_snat": "network",
+			"network:router_interface_distributed": "", "network:router_gateway": central,
+			"network:router_centralized_snat": central,
 		} {
 			ports, err := w.client.Ports(t.Context(), map[string]string{"device_owner": owner})
 			if err != nil || len(ports) == 0 {
@@ -105,6 +116,20 @@ func TestWaysThroughADistributedRouter(t *testing.T) {
 		}
 	})
 	w.floatingIPsMove(t, a, c, d, fip(ofC), ofD)
+}
+
+// central is the host that has the central part of the router.
+func (w *routed) central(t *testing.T) (host string) {
+	t.Helper()
+	testkit.Eventually(t, 20*time.Second, "the gateway on a host", func() bool {
+		ports, err := w.client.Ports(t.Context(), map[string]string{"device_owner": "network:router_gateway"})
+		if err != nil || len(ports) != 1 {
+			t.Fatalf("%d gateways: %v", len(ports), err)
+		}
+		host = ports[0].Host
+		return host != ""
+	})
+	return host
 }
 
 // floatingIPsMove: that of c goes with it to the other host, that of d is taken away.
