@@ -35,8 +35,10 @@ type Link struct {
 	Parent int
 	Bridge *BridgeInfo
 	VXLAN  *VXLANInfo
-	// Port is set when the device is a port of a Linux bridge.
-	Port *PortInfo
+	// Port is set when the device is a port of a Linux bridge. Flooded says that the bridge then hands it what is for everybody,
+	// and for somebody whose place is not known.
+	Port    *PortInfo
+	Flooded bool
 	// IPv6 is nil where the device has no IPv6 at all, for instance because its MTU is below 1280.
 	IPv6 *IPv6Info
 }
@@ -178,13 +180,15 @@ func parseLinkInfo(l *Link, b []byte) {
 		eachAttr(data, func(kind int, v []byte) { parseVXLAN(l.VXLAN, kind, v) })
 	}
 	if slaveKind == "bridge" {
-		l.Port = &PortInfo{}
+		l.Port, l.Flooded = &PortInfo{}, true
 		eachAttr(slaveData, func(kind int, v []byte) {
 			switch kind {
 			case nl.IFLA_BRPORT_PROXYARP_WIFI:
 				l.Port.AnswerARP = flag(v)
 			case nl.IFLA_BRPORT_NEIGH_SUPPRESS:
 				l.Port.NeighSuppress = flag(v)
+			case nl.IFLA_BRPORT_UNICAST_FLOOD, nl.IFLA_BRPORT_MCAST_FLOOD, nl.IFLA_BRPORT_BCAST_FLOOD:
+				l.Flooded = l.Flooded && flag(v)
 			}
 		})
 	}
@@ -363,13 +367,27 @@ func (h *Handle) SetMaster(index, master int) error {
 
 // SetPort sets the attributes of a port of a bridge.
 func (h *Handle) SetPort(index int, info PortInfo) error {
+	return h.changePort(index, map[int]bool{
+		nl.IFLA_BRPORT_PROXYARP_WIFI: info.AnswerARP, nl.IFLA_BRPORT_NEIGH_SUPPRESS: info.NeighSuppress,
+	})
+}
+
+// SetFlooded has the bridge hand its port what is for everybody, or not; see Link.
+func (h *Handle) SetFlooded(index int, on bool) error {
+	return h.changePort(index, map[int]bool{
+		nl.IFLA_BRPORT_UNICAST_FLOOD: on, nl.IFLA_BRPORT_MCAST_FLOOD: on, nl.IFLA_BRPORT_BCAST_FLOOD: on,
+	})
+}
+
+func (h *Handle) changePort(index int, attributes map[int]bool) error {
 	req := h.request(unix.RTM_SETLINK, unix.NLM_F_ACK)
 	message := nl.NewIfInfomsg(unix.AF_BRIDGE)
 	message.Index = int32(index)
 	req.AddData(message)
 	port := nl.NewRtAttr(unix.IFLA_PROTINFO|unix.NLA_F_NESTED, nil)
-	port.AddRtAttr(nl.IFLA_BRPORT_PROXYARP_WIFI, nl.Uint8Attr(uint8(number(info.AnswerARP))))
-	port.AddRtAttr(nl.IFLA_BRPORT_NEIGH_SUPPRESS, nl.Uint8Attr(uint8(number(info.NeighSuppress))))
+	for kind, on := range attributes {
+		port.AddRtAttr(kind, nl.Uint8Attr(uint8(number(on))))
+	}
 	req.AddData(port)
 	return h.do(req)
 }

@@ -3,6 +3,7 @@ package gateway_test
 import (
 	"fmt"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -49,8 +50,11 @@ func (w *world) moves(t testing.TB, routers int, cause func(g *gatewayHost)) tim
 	start := time.Now()
 	cause(w.hosts[0])
 	testkit.Eventually(t, time.Minute, "all routers announced by the second host", func() bool {
-		seen := map[string]bool{}
-		for _, m := range announced.FindAllStringSubmatch(capture.Seen(), -1) {
+		text, seen := capture.Seen(), map[string]bool{}
+		if strings.Count(text, "tell 203.0.") < routers {
+			return false // which is seen faster than which of them are there
+		}
+		for _, m := range announced.FindAllStringSubmatch(text, -1) {
 			seen[m[1]] = true
 		}
 		return len(seen) == routers

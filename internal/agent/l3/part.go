@@ -151,7 +151,9 @@ func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status,
 	work.SetLimit(runtime.GOMAXPROCS(0))
 	for id, r := range p.routers {
 		r.want(groups[id])
-		if r.todo || r.err != nil || dirty[Namespace(id)] || time.Since(r.audited) >= auditAfter {
+		// Routers that follow their gateway group are not kept waiting by a look at those that are believed to be right.
+		due := time.Since(r.audited) >= auditAfter && !p.speaker.holding()
+		if r.todo || r.err != nil || dirty[Namespace(id)] || due {
 			work.Go(func() error {
 				r.reconcile(ctx)
 				return ctx.Err()

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
 )
 
@@ -73,19 +75,20 @@ func (s *session) setLeg(l *leg) error {
 func (s *session) set(settings []setting) error {
 	var changed []string
 	err := netns.Do(s.ns, func() error {
+		open := directories{}
+		defer open.close()
 		for _, x := range settings {
-			path := filepath.Join("/proc/sys/net", x.key)
-			have, err := os.ReadFile(path)
+			have, err := open.read(x.key)
 			if errors.Is(err, os.ErrNotExist) {
 				continue
 			}
-			if err != nil || strings.TrimSpace(string(have)) == x.value {
-				if err != nil {
-					return err
-				}
+			if err != nil {
+				return err
+			}
+			if have == x.value {
 				continue
 			}
-			if err := os.WriteFile(path, []byte(x.value), 0); err != nil {
+			if err := os.WriteFile(filepath.Join(settingsDir, x.key), []byte(x.value), 0); err != nil {
 				return err
 			}
 			changed = append(changed, x.key)
@@ -99,4 +102,39 @@ func (s *session) set(settings []setting) error {
 		s.drift("setting", "%s", strings.Join(changed, ", "))
 	}
 	return nil
+}
+
+const settingsDir = "/proc/sys/net"
+
+// directories are those of the families below settingsDir, by name. They are opened once for many settings: all namespaces
+// have directories of these names, and the kernel finds that of one by going through those of all.
+type directories map[string]*os.File
+
+func (d directories) close() {
+	for _, f := range d {
+		f.Close()
+	}
+}
+
+// read returns the value of a setting.
+func (d directories) read(key string) (string, error) {
+	family, rest, _ := strings.Cut(key, "/")
+	if d[family] == nil {
+		f, err := os.Open(filepath.Join(settingsDir, family))
+		if err != nil {
+			return "", err
+		}
+		d[family] = f
+	}
+	fd, err := unix.Openat(int(d[family].Fd()), rest, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", &os.PathError{Op: "openat", Path: filepath.Join(settingsDir, key), Err: err}
+	}
+	defer unix.Close(fd)
+	value := make([]byte, 64)
+	n, err := unix.Read(fd, value)
+	if err != nil {
+		return "", &os.PathError{Op: "read", Path: filepath.Join(settingsDir, key), Err: err}
+	}
+	return strings.TrimSpace(string(value[:n])), nil
 }

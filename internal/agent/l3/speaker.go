@@ -11,6 +11,7 @@ import (
 	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
@@ -30,6 +31,9 @@ const (
 // closers is how many sockets are closed at the same time, each by a thread that waits.
 const closers = 16
 
+// holdPause is that after which a look is taken whether repetitions are still held back.
+const holdPause = 50 * time.Millisecond
+
 // announcePause is that before an address is announced again, since its network may not have been wired the first time.
 // There is no third time: an announcement goes to everybody in the network, and hundreds may have to be made.
 const announcePause = 1500 * time.Millisecond
@@ -41,6 +45,9 @@ type speaker struct {
 	woken   chan struct{}
 	readers sync.WaitGroup
 	closing chan struct{} // bounds the sockets that are being closed at the same time
+
+	// held is by how many repetitions of announcements are held back: they come after all first ones.
+	held atomic.Int32
 
 	mu     sync.Mutex
 	voices map[string]*voice // by router
@@ -142,6 +149,23 @@ func (a advertised) equal(b advertised) bool {
 
 // announce tells the networks of addresses that have appeared, at once and once more.
 func (s *speaker) announce(router string, ns *netns.Handle, w *wanted, places []place) {
+	s.announcements(router, ns, w, places, func(v *voice, a announcement) {
+		v.announcements = append(v.announcements, a)
+		s.announceDue(router, v, time.Now())
+	})
+}
+
+// repeat tells of addresses again, soon. Those that are due to be told again anyway, are not told twice.
+func (s *speaker) repeat(router string, ns *netns.Handle, w *wanted, places []place) {
+	s.announcements(router, ns, w, places, func(v *voice, a announcement) {
+		v.announcements = slices.DeleteFunc(v.announcements, func(b announcement) bool { return b.again && b.leg == a.leg })
+		a.again = true
+		v.announcements = append(v.announcements, a)
+	})
+}
+
+// announcements has add take in an announcement for each place.
+func (s *speaker) announcements(router string, ns *netns.Handle, w *wanted, places []place, add func(*voice, announcement)) {
 	if len(places) == 0 {
 		return
 	}
@@ -160,10 +184,21 @@ func (s *speaker) announce(router string, ns *netns.Handle, w *wanted, places []
 	}
 	for _, p := range places {
 		i := slices.IndexFunc(w.legs, func(l leg) bool { return l.device == p.device })
-		v.announcements = append(v.announcements, announcement{leg: p, mac: w.legs[i].mac})
+		add(v, announcement{leg: p, mac: w.legs[i].mac})
 	}
-	s.announceDue(router, v, time.Now())
 	s.wake()
+}
+
+// holding says whether something is held back.
+func (s *speaker) holding() bool { return s.held.Load() > 0 }
+
+// hold holds back what is only said again, until the function that it returns is called.
+func (s *speaker) hold() (release func()) {
+	s.held.Add(1)
+	return func() {
+		s.held.Add(-1)
+		s.wake()
+	}
 }
 
 // again has a router advertise itself anew: nobody has heard it until now.
@@ -301,6 +336,9 @@ func (l *spokenLeg) scheduled(now time.Time) {
 func (s *speaker) announceDue(router string, v *voice, now time.Time) {
 	left := v.announcements[:0]
 	for _, a := range v.announcements {
+		if a.again && s.holding() {
+			a.next = later(a.next, now.Add(holdPause))
+		}
 		if a.next.After(now) {
 			left = append(left, a)
 			continue
@@ -318,6 +356,13 @@ func (s *speaker) announceDue(router string, v *voice, now time.Time) {
 	if len(left) == 0 {
 		s.closePacket(v)
 	}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // closePacket closes the socket of announcements, beside everything else: the kernel lets who closes such a socket wait

@@ -143,7 +143,7 @@ func (s *session) ensureStandby(legs map[string]int) error {
 		if s.settled {
 			return nil
 		}
-		return s.nft.Delete(standbyTableID)
+		return errors.Join(s.nft.Delete(standbyTableID), s.part.flood(s.wanted, true))
 	}
 	if s.part.options.Roles == nil {
 		return fmt.Errorf("this host is in no gateway group")
@@ -206,7 +206,26 @@ func (s *session) makeStandby(known *standby) error {
 	if !active && err == nil && len(have) > 0 {
 		s.part.forgetPlaces(known)
 	}
-	return err
+	return errors.Join(err, s.part.flood(s.wanted, active))
+}
+
+// flood has the bridge of the external network hand the gateway what is for everybody, or not: what is mute needs none of
+// it. All routers have a leg there, and each broadcast costs as much as there are legs that get it. A leg that is in no
+// bridge yet gets everything.
+func (p *Part) flood(w *wanted, on bool) error {
+	for i := range w.legs {
+		if !w.legs[i].gateway {
+			continue
+		}
+		device, err := p.host.LinkByName(w.legs[i].host)
+		if err != nil || device.Port == nil || device.Flooded == on {
+			continue // one that is not there has nothing to get
+		}
+		if err := p.host.SetFlooded(device.Index, on); err != nil && !netlinkx.Gone(err) {
+			return fmt.Errorf("change what the bridge hands to %s: %w", w.legs[i].host, err)
+		}
+	}
+	return nil
 }
 
 // forgetPlaces has the bridges of this host forget that the MACs of mute legs are here.
@@ -251,6 +270,7 @@ func moved(w *wanted, legs map[string]int) (all []place) {
 // Switch makes the routers of gateway groups active or mute, as Roles tells now; it is to be called when that has
 // changed. Routers that are not programmed yet become what they have to be by the pass that programs them.
 func (p *Part) Switch() error {
+	defer p.speaker.hold()()
 	p.standbys.mu.Lock()
 	all := maps.Clone(p.standbys.byRouter)
 	p.standbys.mu.Unlock()
@@ -288,6 +308,7 @@ func (p *Part) Switch() error {
 		x.mu.Lock()
 		if !x.active && x.ns != nil {
 			p.forgetPlaces(x)
+			err = errors.Join(err, p.flood(x.wanted, false))
 		}
 		x.mu.Unlock()
 	}
@@ -316,6 +337,9 @@ func (p *Part) switchOne(router string, x *standby) (fell bool, err error) {
 		if active, _ = p.options.Roles.Active(x.group); !active {
 			return false, nil // another host has taken over meanwhile
 		}
+		if err := p.flood(x.wanted, true); err != nil {
+			return false, err
+		}
 	}
 	if err := conn.Apply(standbyTableID, difference(activeLegs, have, x.elements(active))); err != nil {
 		return false, err
@@ -337,7 +361,7 @@ func (p *Part) Announce(groups map[string]bool) {
 	for router, x := range all {
 		x.mu.Lock()
 		if groups[x.group] && x.active && x.ns != nil {
-			p.speaker.announce(router, x.ns, x.wanted, moved(x.wanted, x.index))
+			p.speaker.repeat(router, x.ns, x.wanted, moved(x.wanted, x.index))
 		}
 		x.mu.Unlock()
 	}
