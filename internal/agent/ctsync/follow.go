@@ -21,13 +21,12 @@ const maxMessage = 1 << 20
 // follow hears what a host tells, until ctx ends. What was heard is kept when the host is gone: that is when it is needed.
 func (s *Sync) follow(ctx context.Context, host, address string) {
 	told := ""
-	for ctx.Err() == nil {
+	for wait := firstPause; ctx.Err() == nil; wait = pause(ctx, wait) {
 		err := s.followOnce(ctx, host, address)
 		if err != nil && ctx.Err() == nil && err.Error() != told {
 			s.options.Logger.Info("another host's connections are not followed", "host", host, "error", err)
 			told = err.Error()
 		}
-		pause(ctx)
 	}
 }
 

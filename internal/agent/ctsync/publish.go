@@ -29,8 +29,10 @@ const (
 	// silence is after what time a host that says nothing is taken for dead; beat is how often it says something.
 	silence = 3 * time.Second
 	beat    = time.Second
-	// again is the pause before a failed attempt is repeated.
-	again = 500 * time.Millisecond
+	// firstPause is that before a failed attempt is repeated, which grows to lastPause: at first, what is missing is often
+	// just being made.
+	firstPause = 20 * time.Millisecond
+	lastPause  = 500 * time.Millisecond
 )
 
 // follower is another host that listens, and what it has to be told.
@@ -106,7 +108,7 @@ func (f *follower) take() (groups bool, resets map[string]bool, pending map[stri
 
 // watch tells followers of what happens in the namespace of a router.
 func (s *Sync) watch(ctx context.Context, router, namespace string) {
-	for ctx.Err() == nil {
+	for wait := firstPause; ctx.Err() == nil; wait = pause(ctx, wait) {
 		ns, err := netns.Open(namespace)
 		if err == nil {
 			err = conntrack.Follow(ctx, ns, func(e conntrack.Event) { s.tell(router, e) })
@@ -115,17 +117,18 @@ func (s *Sync) watch(ctx context.Context, router, namespace string) {
 		if err != nil && !errors.Is(err, netns.ErrNotExist) {
 			s.options.Logger.Warn("connections are not followed", "router", router, "error", err)
 		}
-		pause(ctx)
 	}
 }
 
-func pause(ctx context.Context) {
-	timer := time.NewTimer(again)
+// pause waits, or until ctx ends, and returns how long to wait the next time.
+func pause(ctx context.Context, wait time.Duration) time.Duration {
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
 	case <-timer.C:
 	}
+	return min(2*wait, lastPause)
 }
 
 func (s *Sync) tell(router string, e conntrack.Event) {

@@ -93,6 +93,7 @@ type Daemon struct {
 	started time.Time
 	pause   time.Duration // after the next failure
 	next    time.Time     // no start before
+	failure error         // why: it is told until the next attempt
 	idle    bool          // nothing is wanted, and it is certain that nothing runs
 	readers sync.WaitGroup
 }
@@ -260,7 +261,7 @@ func (d *Daemon) pass(ctx context.Context) error {
 		d.process.Reap()
 		d.release()
 		if time.Since(d.started) < settled {
-			d.failed()
+			_ = d.failed(errors.New("keepalived ended soon after its start")) // ensure tells it
 		} else {
 			d.pause = 0
 		}
@@ -439,11 +440,10 @@ func (d *Daemon) within(fn func() error) error {
 // signal; if we end between, the next agent sends it once more.
 func (d *Daemon) reload(ctx context.Context, conf []byte, hash string) error {
 	if time.Now().Before(d.next) {
-		return errors.New("keepalived has refused a configuration; the next attempt is delayed")
+		return d.failure
 	}
 	if err := d.replaceConf(ctx, conf); err != nil {
-		d.failed()
-		return err
+		return d.failed(err)
 	}
 	if err := d.process.Signal(unix.SIGHUP); err != nil {
 		return fmt.Errorf("telling keepalived to read its configuration again: %w", err)
@@ -452,23 +452,23 @@ func (d *Daemon) reload(ctx context.Context, conf []byte, hash string) error {
 	return writeState(d.options.Dir, d.running)
 }
 
-// failed delays the next start or reload, each time longer.
-func (d *Daemon) failed() {
+// failed delays the next start or reload, each time longer, and returns the error.
+func (d *Daemon) failed(err error) error {
 	d.pause = min(max(reconcile.FirstPause, 2*d.pause), reconcile.LastPause)
-	d.next = time.Now().Add(d.pause)
+	d.next, d.failure = time.Now().Add(d.pause), err
+	return err
 }
 
 // restart stops whatever runs with these files and starts a new keepalived.
 func (d *Daemon) restart(ctx context.Context, conf []byte, hash string) error {
-	if wait := time.Until(d.next); wait > 0 {
-		return errors.New("keepalived ended or refused to start; the next start is delayed")
+	if time.Now().Before(d.next) {
+		return d.failure
 	}
 	if err := d.stop(); err != nil {
 		return err
 	}
 	if err := d.replaceConf(ctx, conf); err != nil {
-		d.failed()
-		return err
+		return d.failed(err)
 	}
 	var p *proc.Process
 	err := d.within(func() (err error) {
@@ -476,8 +476,7 @@ func (d *Daemon) restart(ctx context.Context, conf []byte, hash string) error {
 		return err
 	})
 	if err != nil {
-		d.failed()
-		return err
+		return d.failed(err)
 	}
 	d.started = time.Now()
 	d.hold(p, state{Identity: p.Identity, Conf: hash})

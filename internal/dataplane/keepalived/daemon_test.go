@@ -297,3 +297,21 @@ func TestGroupsComeAndGoWithoutARestart(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Passes between the attempts know nothing better: who asks at any time learns the reason, not that it was not tried.
+func TestTheReasonIsToldUntilTheNextAttempt(t *testing.T) {
+	h := testkit.NewHost(t, "a")
+	d, err := New(Options{
+		Dir: t.TempDir(), Namespace: h.NS, Binary: "no-such-keepalived", Logger: slog.New(slog.DiscardHandler),
+	})
+	h.Check(err)
+	t.Cleanup(d.Close)
+	d.Want([]Group{{ID: 1, Interface: "eth0", Source: testkit.UnderlayIP(0), Peers: []netip.Addr{testkit.UnderlayIP(1)},
+		Priority: 50, Interval: interval,
+	}})
+	for range 5 {
+		if err := d.pass(t.Context()); err == nil || !strings.Contains(err.Error(), "not installed") {
+			t.Errorf("%v", err)
+		}
+	}
+}

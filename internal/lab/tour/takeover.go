@@ -22,6 +22,9 @@ const (
 	streamPort = "81"
 	// streamPause is the time between two pieces of the download: the resolution with which a gap is seen.
 	streamPause = 5 * time.Millisecond
+	// established is after how many pieces the cables are pulled. The other host hears of a new connection within tens of
+	// milliseconds; one that is younger may have to begin again.
+	established = 100
 )
 
 // takeOver pulls the cables of the host that forwards for a highly available router while a download runs through it.
@@ -225,7 +228,7 @@ type download struct {
 	err     error
 }
 
-// download connects to the stream, as soon as that is possible, and reads it.
+// download connects to the stream, as soon as that is possible, and returns when it is established.
 func (t *tour) download(ctx context.Context, s spot, address string) (*download, error) {
 	d := &download{done: make(chan struct{})}
 	err := eventually(ctx, s.host, "a connection to "+address, func(ctx context.Context) error {
@@ -238,7 +241,7 @@ func (t *tour) download(ctx context.Context, s spot, address string) (*download,
 		return nil, err
 	}
 	go d.read()
-	err = eventually(ctx, s.host, "the download to begin", func(context.Context) error { return d.beyond(0) })
+	err = eventually(ctx, s.host, "the download to be under way", func(context.Context) error { return d.beyond(established) })
 	if err != nil {
 		d.stop()
 		return nil, err
