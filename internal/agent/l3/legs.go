@@ -90,6 +90,7 @@ func (s *session) ensureLeg(l *leg) (index int, err error) {
 		return 0, err
 	}
 	if state.Made || state.Changed {
+		s.settings = true // those of a new device are not ours
 		s.drift("link", "%s", l.device)
 	}
 	return state.Index, nil

@@ -83,8 +83,8 @@ type Part struct {
 	loaded  bool
 
 	mu      sync.Mutex
-	changed func()          // asks for a pass; nil while nobody watches
-	dirty   map[string]bool // namespaces in which something happened
+	changed func()                  // asks for a pass; nil while nobody watches
+	dirty   map[string]nswatch.Kind // namespaces in which something happened
 }
 
 var _ agent.Part = (*Part)(nil)
@@ -100,7 +100,7 @@ func New(options Options) (*Part, error) {
 		host.Close()
 		return nil, err
 	}
-	p := &Part{options: options, host: host, hostInode: inode, routers: map[string]*router{}, dirty: map[string]bool{}}
+	p := &Part{options: options, host: host, hostInode: inode, routers: map[string]*router{}, dirty: map[string]nswatch.Kind{}}
 	p.standbys.byRouter = map[string]*standby{}
 	p.watcher = nswatch.New(p.touched)
 	p.speaker = newSpeaker(options.Logger)
@@ -146,16 +146,20 @@ func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status,
 			p.routers[id] = p.newRouter(id)
 		}
 	}
-	dirty := p.takeDirty()
+	dirty, following := p.takeDirty(), p.speaker.holding()
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(runtime.GOMAXPROCS(0))
 	for id, r := range p.routers {
 		r.want(groups[id])
-		// Routers that follow their gateway group are not kept waiting by a look at those that are believed to be right.
-		due := time.Since(r.audited) >= auditAfter && !p.speaker.holding()
-		if r.todo || r.err != nil || dirty[Namespace(id)] || due {
+		todo, event, due := r.todo || r.err != nil, dirty[Namespace(id)], time.Since(r.audited) >= auditAfter
+		if following && !todo {
+			// Routers that follow their gateway group are not kept waiting by a look at those that are believed to be right.
+			p.keepDirty(Namespace(id), event)
+			continue
+		}
+		if todo || event != 0 || due {
 			work.Go(func() error {
-				r.reconcile(ctx)
+				r.reconcile(ctx, todo || due || event&nswatch.Network != 0)
 				return ctx.Err()
 			})
 		}
@@ -239,9 +243,14 @@ func (p *Part) setChanged(changed func()) {
 }
 
 // touched notes that something happened in a namespace, and asks for a pass.
-func (p *Part) touched(namespace string) {
+func (p *Part) touched(namespace string, kind nswatch.Kind) {
+	p.keepDirty(namespace, kind)
+	p.again()
+}
+
+// again asks for a pass.
+func (p *Part) again() {
 	p.mu.Lock()
-	p.dirty[namespace] = true
 	changed := p.changed
 	p.mu.Unlock()
 	if changed != nil {
@@ -249,11 +258,18 @@ func (p *Part) touched(namespace string) {
 	}
 }
 
-func (p *Part) takeDirty() map[string]bool {
+// keepDirty notes that something happened in a namespace.
+func (p *Part) keepDirty(namespace string, kind nswatch.Kind) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dirty[namespace] |= kind
+}
+
+func (p *Part) takeDirty() map[string]nswatch.Kind {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	taken := p.dirty
-	p.dirty = map[string]bool{}
+	p.dirty = map[string]nswatch.Kind{}
 	return taken
 }
 

@@ -49,6 +49,8 @@ type session struct {
 	links map[string]*netlinkx.Link
 	// settled: what is wanted has been seen to be right before.
 	settled bool
+	// settings: those of the kernel are to be looked at.
+	settings bool
 	// becameActive: the router was mute until this pass.
 	becameActive bool
 	// mute: another host speaks for the router.
@@ -79,13 +81,14 @@ func (r *router) reason(key string, own bool) string {
 	return reason
 }
 
-// reconcile makes the router as its documents want it, and keeps the error.
-func (r *router) reconcile(ctx context.Context) {
+// reconcile makes the router as its documents want it, and keeps the error. Without settings, it does not look at those
+// of the kernel, which takes long: they are right if nothing but tables has changed.
+func (r *router) reconcile(ctx context.Context, settings bool) {
 	before := r.err
 	r.blocked = nil
 	r.err = guarded(func() error {
 		if r.conversion.router != nil {
-			return r.ensure(ctx, r.conversion.router)
+			return r.ensure(ctx, r.conversion.router, settings)
 		}
 		return r.remove()
 	})
@@ -93,16 +96,17 @@ func (r *router) reconcile(ctx context.Context) {
 		return // cut short by the end of the agent
 	}
 	r.todo = false
-	if r.err == nil {
+	if r.err == nil && settings {
 		r.audited = time.Now()
-	} else if before == nil || before.Error() != r.err.Error() { // it is tried again and again: said once
+	}
+	if r.err != nil && (before == nil || before.Error() != r.err.Error()) { // it is tried again and again: said once
 		r.log.Error("the router is not as it should be", "error", r.err)
 	}
 }
 
 // ensure goes from the outside to the inside. Each step looks first, and does nothing if all is right. What cannot
 // be had in one step holds up no other: an error of a leg or of a route leaves the rest of the router at work.
-func (r *router) ensure(ctx context.Context, w *wanted) error {
+func (r *router) ensure(ctx context.Context, w *wanted, settings bool) error {
 	if err := r.ensureNamespace(); err != nil {
 		r.blocked = err
 		return err
@@ -120,6 +124,7 @@ func (r *router) ensure(ctx context.Context, w *wanted) error {
 	}
 	defer conn.Close()
 	s := &session{router: r, wanted: w, ctx: ctx, nl: nl, nft: conn, settled: r.applied == w}
+	s.settings = settings || !s.settled
 	err = s.run()
 	if err == nil {
 		r.applied = w

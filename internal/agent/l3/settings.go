@@ -53,10 +53,18 @@ var legSettings = []setting{
 }
 
 // setForwarding makes the namespace one that forwards.
-func (s *session) setForwarding() error { return s.set(forwardingSettings) }
+func (s *session) setForwarding() error {
+	if !s.settings {
+		return nil
+	}
+	return s.set(forwardingSettings)
+}
 
 // setLeg makes the settings of a leg right.
 func (s *session) setLeg(l *leg) error {
+	if !s.settings {
+		return nil
+	}
 	settings := make([]setting, 0, len(legSettings)+1)
 	for _, x := range legSettings {
 		settings = append(settings, setting{fmt.Sprintf(x.key, l.device), x.value})

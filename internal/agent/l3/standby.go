@@ -270,13 +270,17 @@ func moved(w *wanted, legs map[string]int) (all []place) {
 // Switch makes the routers of gateway groups active or mute, as Roles tells now; it is to be called when that has
 // changed. Routers that are not programmed yet become what they have to be by the pass that programs them.
 func (p *Part) Switch() error {
-	defer p.speaker.hold()()
+	release := p.speaker.hold()
+	defer func() {
+		release()
+		p.again() // for what was kept waiting
+	}()
 	p.standbys.mu.Lock()
 	all := maps.Clone(p.standbys.byRouter)
 	p.standbys.mu.Unlock()
 	var mu sync.Mutex
 	var failed []error
-	var muted []*standby
+	var switched []*standby
 	var workers errgroup.Group
 	workers.SetLimit(runtime.GOMAXPROCS(0))
 	// Who has to fall silent goes first: better nobody answers for an address than two.
@@ -291,32 +295,35 @@ func (p *Part) Switch() error {
 	})
 	for _, id := range ids {
 		workers.Go(func() error {
-			fell, err := p.switchOne(id, all[id])
+			did, err := p.switchOne(id, all[id])
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
 				failed = append(failed, fmt.Errorf("router %s: %w", id, err))
 			}
-			if fell {
-				muted = append(muted, all[id])
+			if did {
+				switched = append(switched, all[id])
 			}
 			return nil
 		})
 	}
 	err := workers.Wait()
-	for _, x := range muted { // when all are mute: it is slower, and not as urgent
+	// What follows is not as urgent. Announcements are for everybody: those of all routers would go to all others.
+	for _, x := range switched {
 		x.mu.Lock()
-		if !x.active && x.ns != nil {
-			p.forgetPlaces(x)
-			err = errors.Join(err, p.flood(x.wanted, false))
+		if x.ns != nil {
+			if !x.active {
+				p.forgetPlaces(x)
+			}
+			err = errors.Join(err, p.flood(x.wanted, x.active))
 		}
 		x.mu.Unlock()
 	}
 	return errors.Join(err, errors.Join(failed...))
 }
 
-// switchOne switches a router, and says whether it fell silent.
-func (p *Part) switchOne(router string, x *standby) (fell bool, err error) {
+// switchOne switches a router, and says whether there was something to do.
+func (p *Part) switchOne(router string, x *standby) (did bool, err error) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	active, known := p.options.Roles.Active(x.group)
@@ -337,9 +344,6 @@ func (p *Part) switchOne(router string, x *standby) (fell bool, err error) {
 		if active, _ = p.options.Roles.Active(x.group); !active {
 			return false, nil // another host has taken over meanwhile
 		}
-		if err := p.flood(x.wanted, true); err != nil {
-			return false, err
-		}
 	}
 	if err := conn.Apply(standbyTableID, difference(activeLegs, have, x.elements(active))); err != nil {
 		return false, err
@@ -349,7 +353,7 @@ func (p *Part) switchOne(router string, x *standby) (fell bool, err error) {
 		p.speaker.announce(router, x.ns, x.wanted, moved(x.wanted, x.index))
 		p.speaker.again(router)
 	}
-	return !active, nil
+	return true, nil
 }
 
 // Announce announces the active routers of the groups again: where other hosts have learned that their MACs are may be out

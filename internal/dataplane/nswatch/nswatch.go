@@ -1,14 +1,16 @@
 // Package nswatch hears of changes inside many network namespaces, and of their names.
 //
-// It does not say what has changed, only where: whoever hears of it looks. So nothing is parsed, and lost messages
-// do no harm. Each namespace costs a few sockets, on which the runtime waits without threads.
+// It does not say what has changed, only where and of which kind: whoever hears of it looks. So nothing is parsed, and lost
+// messages do no harm. Each namespace costs a few sockets, on which the runtime waits without threads.
 package nswatch
 
 import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 
@@ -26,9 +28,18 @@ const routeGroups = unix.RTMGRP_LINK | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV
 	unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE |
 	1<<(unix.RTNLGRP_IPV4_NETCONF-1) | 1<<(unix.RTNLGRP_IPV6_NETCONF-1)
 
+// Kind is of what kind a change is.
+type Kind uint8
+
+// Tables: something in nftables. Network: devices, addresses, routes, settings, or the namespace as a whole.
+const (
+	Tables Kind = 1 << iota
+	Network
+)
+
 // Watcher hears of changes. Close ends it.
 type Watcher struct {
-	changed func(name string)
+	changed func(name string, kind Kind)
 	readers sync.WaitGroup
 
 	mu      sync.Mutex
@@ -38,24 +49,25 @@ type Watcher struct {
 
 // New makes a watcher that watches nothing yet. changed is called with the name of the namespace, from several
 // goroutines; it must not call the watcher.
-func New(changed func(name string)) *Watcher {
+func New(changed func(name string, kind Kind)) *Watcher {
 	return &Watcher{changed: changed, sockets: map[string][]*os.File{}}
 }
 
 // Add watches a namespace, instead of an earlier one of its name.
 func (w *Watcher) Add(ns *netns.Handle) error {
 	w.Drop(ns.Name())
-	var files []*os.File
+	files := map[Kind]*os.File{}
 	err := netns.Do(ns, func() error {
 		for _, s := range []struct {
+			kind     Kind
 			protocol int
 			groups   uint32
-		}{{unix.NETLINK_ROUTE, routeGroups}, {unix.NETLINK_NETFILTER, 1 << (groupNFTables - 1)}} {
+		}{{Network, unix.NETLINK_ROUTE, routeGroups}, {Tables, unix.NETLINK_NETFILTER, 1 << (groupNFTables - 1)}} {
 			fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, s.protocol)
 			if err != nil {
 				return err
 			}
-			files = append(files, os.NewFile(uintptr(fd), "netlink"))
+			files[s.kind] = os.NewFile(uintptr(fd), "netlink")
 			if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: s.groups}); err != nil {
 				return err
 			}
@@ -70,22 +82,22 @@ func (w *Watcher) Add(ns *netns.Handle) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.sockets[ns.Name()] = files
-	for _, f := range files {
-		w.readers.Go(func() { w.read(f, ns.Name()) })
+	w.sockets[ns.Name()] = slices.Collect(maps.Values(files))
+	for kind, f := range files {
+		w.readers.Go(func() { w.read(f, ns.Name(), kind) })
 	}
 	return nil
 }
 
 // read empties the socket until it is closed. A message that does not fit into the buffer is cut off, which is all
 // the same.
-func (w *Watcher) read(f *os.File, name string) {
+func (w *Watcher) read(f *os.File, name string, kind Kind) {
 	var buffer [16]byte
 	for {
 		_, err := f.Read(buffer[:])
 		switch {
 		case err == nil, errors.Is(err, unix.ENOBUFS): // the latter: messages were lost
-			w.changed(name)
+			w.changed(name, kind)
 		case errors.Is(err, unix.EINTR):
 		default:
 			return
@@ -140,7 +152,7 @@ func (w *Watcher) readNames(f *os.File, prefix string) {
 			end := min(len(b), unix.SizeofInotifyEvent+int(binary.NativeEndian.Uint32(b[12:])))
 			name := strings.TrimRight(string(b[unix.SizeofInotifyEvent:end]), "\x00")
 			if strings.HasPrefix(name, prefix) {
-				w.changed(name)
+				w.changed(name, Network)
 			}
 			b = b[end:]
 		}

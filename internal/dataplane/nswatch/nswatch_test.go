@@ -1,6 +1,7 @@
 package nswatch_test
 
 import (
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -12,55 +13,69 @@ import (
 	"github.com/neutrino-net/neutrino/internal/testkit"
 )
 
-// heard counts what a watcher has told of each namespace.
+type change struct {
+	name string
+	kind nswatch.Kind
+}
+
+// heard counts what a watcher has told.
 type heard struct {
-	mu    sync.Mutex
-	names map[string]int
+	mu  sync.Mutex
+	all map[change]int
 }
 
-func (h *heard) tell(name string) {
+func (h *heard) tell(name string, kind nswatch.Kind) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.names[name]++
+	h.all[change{name, kind}]++
 }
 
-func (h *heard) of(name string) int {
+func (h *heard) of(name string, kind nswatch.Kind) int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.names[name]
+	return h.all[change{name, kind}]
 }
 
 func TestChangesAreHeardWhereTheyHappen(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	a, b := testkit.NewHost(t, "a"), testkit.NewHost(t, "b")
-	h := &heard{names: map[string]int{}}
+	h := &heard{all: map[change]int{}}
 	w := nswatch.New(h.tell)
 	defer w.Close()
 	for _, ns := range []*testkit.Host{a, b} {
 		ns.Check(w.Add(ns.NS))
 	}
-	for _, change := range []string{
+	for _, command := range []string{
 		"ip link add br0 type bridge", "ip link set br0 up", "ip addr add 192.0.2.1/24 dev br0", "ip route add 198.51.100.0/24 dev br0",
 		"ip -6 addr add 2001:db8::1/64 dev br0", "sysctl -w net.ipv4.ip_forward=1", "sysctl -w net.ipv6.conf.br0.forwarding=1",
 		"nft add table inet x", "nft add set inet x s '{ type ipv4_addr; }'", "nft add element inet x s '{ 192.0.2.1 }'",
 		"nft flush ruleset", "ip link del br0",
 	} {
-		before := h.of(a.Name)
-		a.Run("sh", "-c", change)
-		testkit.Eventually(t, time.Second, "heard of "+change, func() bool { return h.of(a.Name) > before })
+		kind, other := nswatch.Network, nswatch.Tables
+		if strings.HasPrefix(command, "nft") {
+			kind, other = other, kind
+		}
+		before, others := h.of(a.Name, kind), h.of(a.Name, other)
+		a.Run("sh", "-c", command)
+		testkit.Eventually(t, time.Second, "heard of "+command, func() bool { return h.of(a.Name, kind) > before })
+		if h.of(a.Name, other) > others {
+			t.Errorf("%s: heard of another kind", command)
+		}
 	}
-	if n := h.of(b.Name); n != 0 {
-		t.Errorf("%d changes were heard in the other namespace", n)
+	for _, kind := range []nswatch.Kind{nswatch.Network, nswatch.Tables} {
+		if n := h.of(b.Name, kind); n != 0 {
+			t.Errorf("%d changes were heard in the other namespace", n)
+		}
 	}
 	w.Drop(a.Name)
 	b.Run("ip", "link", "set", "lo", "alias", "mark")
-	testkit.Eventually(t, time.Second, "heard", func() bool { return h.of(b.Name) > 0 })
+	testkit.Eventually(t, time.Second, "heard", func() bool { return h.of(b.Name, nswatch.Network) > 0 })
 }
 
 func TestANameThatGoesIsHeard(t *testing.T) {
 	testkit.RequireRoot(t)
 	const name = "nswatch-test"
-	h := &heard{names: map[string]int{}}
+	h := &heard{all: map[change]int{}}
 	w := nswatch.New(h.tell)
 	defer w.Close()
 	ns, err := netns.Create(name)
@@ -76,5 +91,5 @@ func TestANameThatGoesIsHeard(t *testing.T) {
 	if err := netns.Delete(name); err != nil {
 		t.Fatal(err)
 	}
-	testkit.Eventually(t, time.Second, "heard", func() bool { return h.of(name) > 0 })
+	testkit.Eventually(t, time.Second, "heard", func() bool { return h.of(name, nswatch.Network) > 0 })
 }
