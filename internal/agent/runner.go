@@ -18,8 +18,9 @@ const (
 	// resync is how often a part reconciles without a reason: what no event told of is found then.
 	resync = 30 * time.Second
 	// minPause is the shortest time between two passes, so that a device which comes and goes in a loop cannot keep the
-	// agent busy: what happens meanwhile is one reason. A pass that took longer is followed by a pause of its own length.
-	minPause = 10 * time.Millisecond
+	// agent busy: what happens meanwhile is one reason. A pass that took longer is followed by a pause of its own length, up
+	// to maxPause: the first pass on a large host may take a minute, and nobody's change is to wait for another one.
+	minPause, maxPause = 10 * time.Millisecond, 500 * time.Millisecond
 )
 
 // runner calls one part, and never twice at the same time.
@@ -78,10 +79,13 @@ func (r *runner) run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-time.After(max(minPause, time.Since(start))):
+		case <-time.After(breath(time.Since(start))):
 		}
 	}
 }
+
+// breath is the pause after a pass.
+func breath(took time.Duration) time.Duration { return min(max(minPause, took), maxPause) }
 
 // pass reconciles once and reports. It returns false if there is something to be tried again.
 func (r *runner) pass(ctx context.Context, view *View, sequence int64) bool {

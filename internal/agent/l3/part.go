@@ -192,7 +192,7 @@ func (p *Part) load() error {
 }
 
 func (p *Part) newRouter(id string) *router {
-	return &router{part: p, id: id, log: p.options.Logger.With("router", id), todo: true}
+	return &router{part: p, id: id, log: p.options.Logger.With("router", id), todo: true, directories: directories{}}
 }
 
 // statuses are those of all documents. What is wrong with a router that has no document any more is in the error.

@@ -33,9 +33,10 @@ type router struct {
 	// an agent is still finding out what the one before has left.
 	applied *wanted
 
-	ns      *netns.Handle
-	inode   uint64
-	watched bool
+	ns          *netns.Handle
+	inode       uint64
+	watched     bool
+	directories directories // in ns
 }
 
 // session is the work on one router, with sockets in its namespace.
@@ -319,6 +320,7 @@ func (r *router) release() {
 	r.part.standbys.forget(r.id)
 	if r.ns != nil {
 		r.ns.Close()
+		r.directories.close()
 		r.ns, r.watched = nil, false
 	}
 	r.applied = nil

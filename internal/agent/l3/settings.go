@@ -83,10 +83,8 @@ func (s *session) setLeg(l *leg) error {
 func (s *session) set(settings []setting) error {
 	var changed []string
 	err := netns.Do(s.ns, func() error {
-		open := directories{}
-		defer open.close()
 		for _, x := range settings {
-			have, err := open.read(x.key)
+			have, err := s.directories.read(x.key)
 			if errors.Is(err, os.ErrNotExist) {
 				continue
 			}
@@ -96,7 +94,7 @@ func (s *session) set(settings []setting) error {
 			if have == x.value {
 				continue
 			}
-			if err := os.WriteFile(filepath.Join(settingsDir, x.key), []byte(x.value), 0); err != nil {
+			if err := s.directories.write(x.key, x.value); err != nil {
 				return err
 			}
 			changed = append(changed, x.key)
@@ -114,35 +112,53 @@ func (s *session) set(settings []setting) error {
 
 const settingsDir = "/proc/sys/net"
 
-// directories are those of the families below settingsDir, by name. They are opened once for many settings: all namespaces
-// have directories of these names, and the kernel finds that of one by going through those of all.
+// directories are those of the families below settingsDir in a namespace, by name. They stay open: all namespaces have
+// directories of these names, and the kernel finds that of one by going through those of all.
 type directories map[string]*os.File
 
 func (d directories) close() {
-	for _, f := range d {
+	for family, f := range d {
 		f.Close()
+		delete(d, family)
 	}
 }
 
-// read returns the value of a setting.
-func (d directories) read(key string) (string, error) {
+// file opens that of a setting.
+func (d directories) file(key string, flags int) (*os.File, error) {
 	family, rest, _ := strings.Cut(key, "/")
 	if d[family] == nil {
 		f, err := os.Open(filepath.Join(settingsDir, family))
 		if err != nil {
-			return "", err
+			return nil, err
 		}
 		d[family] = f
 	}
-	fd, err := unix.Openat(int(d[family].Fd()), rest, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	path := filepath.Join(settingsDir, key)
+	fd, err := unix.Openat(int(d[family].Fd()), rest, flags|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return "", &os.PathError{Op: "openat", Path: filepath.Join(settingsDir, key), Err: err}
+		return nil, &os.PathError{Op: "openat", Path: path, Err: err}
 	}
-	defer unix.Close(fd)
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// read returns the value of a setting.
+func (d directories) read(key string) (string, error) {
+	f, err := d.file(key, unix.O_RDONLY)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
 	value := make([]byte, 64)
-	n, err := unix.Read(fd, value)
+	n, err := f.Read(value)
+	return strings.TrimSpace(string(value[:n])), err
+}
+
+func (d directories) write(key, value string) error {
+	f, err := d.file(key, unix.O_WRONLY)
 	if err != nil {
-		return "", &os.PathError{Op: "read", Path: filepath.Join(settingsDir, key), Err: err}
+		return err
 	}
-	return strings.TrimSpace(string(value[:n])), nil
+	defer f.Close()
+	_, err = f.WriteString(value)
+	return err
 }
