@@ -59,6 +59,12 @@ func (p *fakePart) Watch(ctx context.Context, changed func()) error {
 	return nil
 }
 
+// awaitWatch waits until the part can announce changes.
+func (p *fakePart) awaitWatch(t *testing.T) {
+	t.Helper()
+	eventually(t, "watching", func() bool { p.mu.Lock(); defer p.mu.Unlock(); return p.changed != nil })
+}
+
 func (p *fakePart) set(do func(view *agent.View) ([]agent.Status, error)) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -302,7 +308,7 @@ func TestAnAnnouncedChangeIsReconciled(t *testing.T) {
 	f.OnBatch(nil, nil, 1, true)
 	eventually(t, "acknowledged", f.acked(1))
 	n := part.count()
-	eventually(t, "watching", func() bool { part.mu.Lock(); defer part.mu.Unlock(); return part.changed != nil })
+	part.awaitWatch(t)
 	part.changed()
 	eventually(t, "reconciled", func() bool { return part.count() > n })
 }
@@ -325,7 +331,7 @@ func TestEventsWithoutEndDoNotKeepTheAgentBusy(t *testing.T) {
 			f := run(t, t.TempDir(), part)
 			f.OnBatch(nil, nil, 1, true)
 			eventually(t, "acknowledged", f.acked(1))
-			eventually(t, "watching", func() bool { part.mu.Lock(); defer part.mu.Unlock(); return part.changed != nil })
+			part.awaitWatch(t)
 			n, flapping := part.count(), time.After(300*time.Millisecond)
 			for done := false; !done; {
 				select {
@@ -512,6 +518,7 @@ func TestOnlyRolesThatHaveChangedAreReportedAndAllAfterConnecting(t *testing.T) 
 		{Group: 1, Active: true, Claim: &sb.GatewayClaim{Epoch: 4, Host: "host1"}}, {Group: 2, Claim: &sb.GatewayClaim{}},
 	}}
 	f := run(t, t.TempDir(), part)
+	part.awaitWatch(t)
 	f.OnConnect()
 	f.OnBatch(nil, nil, 1, true)
 	eventually(t, "all told", f.heard("group 2 active=false  0"))
