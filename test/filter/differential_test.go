@@ -70,7 +70,10 @@ func TestKernelDecidesBehindGates(t *testing.T) {
 	h.Run("nft", "add table bridge neutrino-filter; add table inet neutrino-track; add table arp neutrino-answers")
 	d := &differential{host: h, store: openStore(t), reasons: map[verdict.Reason]int{}}
 	d.run(t, "new", "0", max(1, numberOfCases()/5))
-	if text := h.Run("tc", "filter", "show", "dev", model.DeviceName(slots[0].id), "egress"); !strings.Contains(text, "bpf") {
+	gated := func(s slot) bool { // where no port of a network is filtered, its devices have none
+		return strings.Contains(h.Run("tc", "filter", "show", "dev", model.DeviceName(s.id), "egress"), "bpf")
+	}
+	if !slices.ContainsFunc(slots, gated) {
 		t.Error("there was no gate")
 	}
 }
