@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -53,6 +54,7 @@ func newHost(t testing.TB) *host {
 	h.Check(err)
 	t.Cleanup(filters.Close)
 	h.filters, h.wiring = filters, wiring
+	h.watch()
 	for _, s := range slots {
 		ns := h.Plug(model.DeviceName(s.id), s.mac.String())
 		// What the kernel of the workload says by itself is none of the test's packets, and in their way.
@@ -62,6 +64,19 @@ func newHost(t testing.TB) *host {
 		h.workloads = append(h.workloads, &workload{s, open(t, ns)})
 	}
 	return h
+}
+
+// watch has the filters hear of devices that come, as in an agent.
+func (h *host) watch() {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- h.filters.Watch(ctx, func() {}) }()
+	h.t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			h.t.Error(err)
+		}
+	})
 }
 
 // open returns a packet socket on the workload's device.
