@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 
 	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
@@ -77,16 +78,16 @@ func Create(name string) (*Handle, error) {
 	}
 	file.Close()
 
-	err = onThread(func() error {
+	err = onThread(func() (home bool, err error) {
 		// The thread is not brought home: onThread ends it, and the mount keeps the namespace.
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("unshare: %w", err)
+			return false, fmt.Errorf("unshare: %w", err)
 		}
 		own := fmt.Sprintf("/proc/self/task/%d/ns/net", unix.Gettid())
 		if err := unix.Mount(own, path, "none", unix.MS_BIND, ""); err != nil {
-			return fmt.Errorf("mount on %s: %w", path, err)
+			return false, fmt.Errorf("mount on %s: %w", path, err)
 		}
-		return nil
+		return false, nil
 	})
 	if err != nil {
 		os.Remove(path)
@@ -148,21 +149,30 @@ func (h *Handle) Inode() (uint64, error) {
 // Close gives the descriptor back.
 func (h *Handle) Close() error { return h.fd.Close() }
 
-// Do runs fn on a fresh thread inside the namespace and waits for it. What fn opens (sockets, files in /proc/sys/net)
+// Do runs fn on a thread that is inside the namespace and waits for it. What fn opens (sockets, files in /proc/sys/net)
 // belongs to the namespace; processes that it starts live there. fn must not start goroutines that are to run in the
 // namespace: they would not.
 func Do(h *Handle, fn func() error) error {
-	return onThread(func() error {
-		if err := unix.Setns(h.Fd(), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("enter network namespace %s: %w", h.name, err)
+	return onThread(func() (home bool, err error) {
+		own, err := ownNamespace()
+		if err != nil {
+			return true, err
 		}
-		return fn()
+		if err := unix.Setns(h.Fd(), unix.CLONE_NEWNET); err != nil {
+			return true, fmt.Errorf("enter network namespace %s: %w", h.name, err)
+		}
+		err = fn()
+		return unix.Setns(own.Fd(), unix.CLONE_NEWNET) == nil, err
 	})
 }
 
-// onThread runs fn on an operating system thread of its own. The goroutine ends with the thread still locked, so the
-// runtime kills the thread: it never comes back into the pool in the wrong namespace.
-func onThread(fn func() error) error {
+// ownNamespace is that of all threads but those inside of Do: it never changes.
+var ownNamespace = sync.OnceValues(Current)
+
+// onThread runs fn on an operating system thread that nobody else uses meanwhile, and that is in the process's own
+// namespace. If fn does not bring it home, or panics, the goroutine ends with the thread still locked, so the runtime
+// kills the thread: it never comes back into the pool in the wrong namespace.
+func onThread(fn func() (home bool, err error)) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
@@ -172,7 +182,11 @@ func onThread(fn func() error) error {
 				done <- fmt.Errorf("panic in a network namespace: %v", p)
 			}
 		}()
-		done <- fn()
+		home, err := fn()
+		if home {
+			runtime.UnlockOSThread()
+		}
+		done <- err
 	}()
 	return <-done
 }

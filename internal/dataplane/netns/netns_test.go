@@ -8,6 +8,8 @@ import (
 	"slices"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
 )
 
@@ -110,5 +112,19 @@ func TestNamesCannotLeaveTheDirectory(t *testing.T) {
 			t.Errorf("%q was accepted", name)
 			netns.Delete(name)
 		}
+	}
+}
+
+// TestThreadsAreUsedAgain: to enter a namespace does not cost a thread.
+func TestThreadsAreUsedAgain(t *testing.T) {
+	h := create(t, fmt.Sprintf("nettest-threads-%d", os.Getpid()))
+	seen := map[int]bool{}
+	for range 200 {
+		if err := netns.Do(h, func() error { seen[unix.Gettid()] = true; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(seen) > 50 {
+		t.Errorf("%d threads were used", len(seen))
 	}
 }
