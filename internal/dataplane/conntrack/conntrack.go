@@ -20,6 +20,9 @@ const (
 	msgNew    = 0      // IPCTNL_MSG_CT_NEW; of one that is there already, it changes what it says
 	msgGet    = 1      // IPCTNL_MSG_CT_GET
 	msgDelete = 2      // IPCTNL_MSG_CT_DELETE
+	msgStats  = 5      // IPCTNL_MSG_CT_GET_STATS
+
+	attrEntries = 1 // CTA_STATS_GLOBAL_ENTRIES
 
 	attrOriginal = 1  // CTA_TUPLE_ORIG
 	attrMark     = 8  // CTA_MARK
@@ -105,18 +108,54 @@ type Change struct {
 // Find goes through all connections, and returns those of which decide says that something is to become of them.
 func (t *Table) Find(decide func(Connection) Fate) ([]Change, error) {
 	var all []Change
-	err := t.request(msgGet, unix.NLM_F_DUMP, unix.AF_UNSPEC).ExecuteIter(unix.NETLINK_NETFILTER, 0, func(m []byte) bool {
+	err := t.dump(func(m []byte) {
 		if c, ok := parse(m); ok {
 			if fate := decide(c); fate.Forget || fate.Mark != c.Mark {
 				all = append(all, Change{c, fate})
 			}
 		}
+	})
+	return all, err
+}
+
+// dump calls f for each connection. The kernel has one table for all namespaces and goes through the whole of it, so it is
+// asked first whether this namespace has any connection.
+func (t *Table) dump(f func(m []byte)) error {
+	n, err := t.Count()
+	if err != nil || n == 0 {
+		return err
+	}
+	err = t.request(msgGet, unix.NLM_F_DUMP, unix.AF_UNSPEC).ExecuteIter(unix.NETLINK_NETFILTER, 0, func(m []byte) bool {
+		f(m)
 		return true
 	})
 	if err != nil {
-		return nil, fmt.Errorf("read the connections: %w", err)
+		return fmt.Errorf("read the connections: %w", err)
 	}
-	return all, nil
+	return nil
+}
+
+// Count is the number of connections that the namespace has.
+func (t *Table) Count() (n int, err error) {
+	answers, err := t.request(msgStats, unix.NLM_F_ACK, unix.AF_UNSPEC).Execute(unix.NETLINK_NETFILTER, 0)
+	if err != nil {
+		return 0, fmt.Errorf("count the connections: %w", err)
+	}
+	found := false
+	for _, m := range answers {
+		if len(m) < headerLength {
+			continue
+		}
+		each(m[headerLength:], func(kind int, v []byte) {
+			if kind == attrEntries && len(v) == 4 {
+				n, found = int(binary.BigEndian.Uint32(v)), true
+			}
+		})
+	}
+	if !found {
+		return 0, errors.New("count the connections: the kernel does not say how many there are")
+	}
+	return n, nil
 }
 
 // Do makes a change. It is no error if the connection has ended by itself.

@@ -75,16 +75,11 @@ type Flow struct {
 
 // Flows calls f for each flow that the kernel remembers.
 func (t *Table) Flows(f func(Flow)) error {
-	err := t.request(msgGet, unix.NLM_F_DUMP, unix.AF_UNSPEC).ExecuteIter(unix.NETLINK_NETFILTER, 0, func(m []byte) bool {
+	return t.dump(func(m []byte) {
 		if flow, ok := parseFlow(m); ok {
 			f(flow)
 		}
-		return true
 	})
-	if err != nil {
-		return fmt.Errorf("read the connections: %w", err)
-	}
-	return nil
 }
 
 // Insert makes the kernel remember the flow, with its translation and its state, as if it had seen it from the beginning. What
