@@ -146,23 +146,24 @@ func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status,
 			p.routers[id] = p.newRouter(id)
 		}
 	}
-	dirty, following := p.takeDirty(), p.speaker.holding()
+	dirty := p.takeDirty()
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(runtime.GOMAXPROCS(0))
 	for id, r := range p.routers {
 		r.want(groups[id])
 		todo, event, due := r.todo || r.err != nil, dirty[Namespace(id)], time.Since(r.audited) >= auditAfter
-		if following && !todo {
-			// Routers that follow their gateway group are not kept waiting by a look at those that are believed to be right.
-			p.keepDirty(Namespace(id), event)
+		if !todo && event == 0 && !due {
 			continue
 		}
-		if todo || event != 0 || due {
-			work.Go(func() error {
-				r.reconcile(ctx, todo || due || event&nswatch.Network != 0)
-				return ctx.Err()
-			})
-		}
+		work.Go(func() error {
+			if !todo && p.speaker.holding() {
+				// Routers that follow their gateway group are not kept waiting by a look at those that are believed to be right.
+				p.keepDirty(Namespace(id), event)
+				return nil
+			}
+			r.reconcile(ctx, todo || due || event&nswatch.Network != 0)
+			return ctx.Err()
+		})
 	}
 	if err := work.Wait(); err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sync/errgroup"
@@ -267,20 +268,29 @@ func moved(w *wanted, legs map[string]int) (all []place) {
 	return all
 }
 
+// calm is how long other work waits after routers have been switched: groups move one after the other.
+const calm = 500 * time.Millisecond
+
 // Switch makes the routers of gateway groups active or mute, as Roles tells now; it is to be called when that has
 // changed. Routers that are not programmed yet become what they have to be by the pass that programs them.
 func (p *Part) Switch() error {
+	var switched []*standby
 	release := p.speaker.hold()
 	defer func() {
-		release()
-		p.again() // for what was kept waiting
+		pause := time.Duration(0)
+		if len(switched) > 0 {
+			pause = calm
+		}
+		time.AfterFunc(pause, func() {
+			release()
+			p.again() // for what was kept waiting
+		})
 	}()
 	p.standbys.mu.Lock()
 	all := maps.Clone(p.standbys.byRouter)
 	p.standbys.mu.Unlock()
 	var mu sync.Mutex
 	var failed []error
-	var switched []*standby
 	var workers errgroup.Group
 	workers.SetLimit(runtime.GOMAXPROCS(0))
 	// Who has to fall silent goes first: better nobody answers for an address than two.
