@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -25,6 +26,8 @@ type reports struct {
 	roles map[uint32]*sb.GatewayRole
 	// acked is the sequence of the view that has been acknowledged.
 	acked int64
+	// complete is the view for which everything in byPart has been told; nil if there is something to tell.
+	complete *View
 }
 
 type reconciled struct{ sequence, revision int64 }
@@ -55,6 +58,7 @@ func (r *reports) forget() {
 	r.told = map[string]told{}
 	r.roles = map[uint32]*sb.GatewayRole{}
 	r.acked = 0
+	r.complete = nil
 }
 
 // status merges what the parts say of a document: the worst counts. ok is false when no part says anything, or one that
@@ -98,7 +102,9 @@ func (a *Agent) passed(part int, view *View, sequence int64, statuses []Status, 
 		for _, s := range statuses {
 			byKey[s.Key] = said{s, view.documents[s.Key].GetHash()}
 		}
-		a.report.byPart[part] = byKey
+		if !maps.Equal(a.report.byPart[part], byKey) {
+			a.report.byPart[part], a.report.complete = byKey, nil
+		}
 		a.report.done[part] = reconciled{sequence, view.Revision}
 	}
 	a.tell()
@@ -127,6 +133,30 @@ func (a *Agent) tell() {
 	if a.uplink == nil {
 		return
 	}
+	if a.view == nil || a.report.complete != a.view {
+		a.tellStatuses()
+		a.report.complete = a.view
+	}
+	if roles := a.newRoles(); len(roles) > 0 {
+		a.uplink.ReportRoles(roles)
+	}
+	oldest := reconciled{a.sequence, 0}
+	if a.view != nil {
+		oldest.revision = a.view.Revision
+	}
+	for _, done := range a.report.done {
+		if done.sequence < oldest.sequence {
+			oldest = done
+		}
+	}
+	if oldest.sequence > a.report.acked {
+		a.report.acked = oldest.sequence
+		a.uplink.Ack(oldest.revision)
+	}
+}
+
+// tellStatuses reports what the server does not know yet of documents. The lock is held.
+func (a *Agent) tellStatuses() {
 	var news []*sb.ObjectStatus
 	keys := map[string]bool{}
 	for _, statuses := range a.report.byPart {
@@ -156,21 +186,5 @@ func (a *Agent) tell() {
 	if len(news) > 0 {
 		slices.SortFunc(news, func(x, y *sb.ObjectStatus) int { return strings.Compare(x.Key, y.Key) })
 		a.uplink.Report(news)
-	}
-	if roles := a.newRoles(); len(roles) > 0 {
-		a.uplink.ReportRoles(roles)
-	}
-	oldest := reconciled{a.sequence, 0}
-	if a.view != nil {
-		oldest.revision = a.view.Revision
-	}
-	for _, done := range a.report.done {
-		if done.sequence < oldest.sequence {
-			oldest = done
-		}
-	}
-	if oldest.sequence > a.report.acked {
-		a.report.acked = oldest.sequence
-		a.uplink.Ack(oldest.revision)
 	}
 }

@@ -190,6 +190,9 @@ func (p *Part) findDevice() error {
 		if a.Prefix.Addr() != p.options.TunnelIP {
 			continue
 		}
+		if known, err := p.links.LinkByName(p.device); err == nil && known.Index == a.Index {
+			return nil // which is nearly always so, and there may be thousands of others
+		}
 		links, err := p.links.Links()
 		if err != nil {
 			return err

@@ -81,6 +81,9 @@ type Part struct {
 	// one goroutine.
 	routers map[string]*router
 	loaded  bool
+	// groups are the documents of view by router; Reconcile alone uses them.
+	view   *agent.View
+	groups map[string]documents
 
 	mu      sync.Mutex
 	changed func()                  // asks for a pass; nil while nobody watches
@@ -140,7 +143,10 @@ func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status,
 	if err := p.load(); err != nil {
 		return nil, err
 	}
-	groups := group(view)
+	if p.view != view {
+		p.view, p.groups = view, group(view)
+	}
+	groups := p.groups
 	for id := range groups {
 		if p.routers[id] == nil && isRouter(id) { // of the others, statuses says what is wrong
 			p.routers[id] = p.newRouter(id)

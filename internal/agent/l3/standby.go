@@ -1,7 +1,6 @@
 package l3
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -66,6 +65,30 @@ type standby struct {
 type standbys struct {
 	mu       sync.Mutex
 	byRouter map[string]*standby
+	// switching is how many calls of Switch there are now, switched what they have switched.
+	switching int
+	switched  []*standby
+}
+
+// begin is for a call of Switch that begins: it returns the routers that there are.
+func (s *standbys) begin() map[string]*standby {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.switching++
+	return maps.Clone(s.byRouter)
+}
+
+// end takes what a call of Switch has switched, and gives the last one what all of them have.
+func (s *standbys) end(switched []*standby) (all []*standby) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.switching--
+	s.switched = append(s.switched, switched...)
+	if s.switching > 0 {
+		return nil
+	}
+	all, s.switched = s.switched, nil
+	return all
 }
 
 func (s *standbys) get(router string) *standby {
@@ -286,23 +309,21 @@ func (p *Part) Switch() error {
 			p.again() // for what was kept waiting
 		})
 	}()
-	p.standbys.mu.Lock()
-	all := maps.Clone(p.standbys.byRouter)
-	p.standbys.mu.Unlock()
+	all := p.standbys.begin()
 	var mu sync.Mutex
 	var failed []error
 	var workers errgroup.Group
 	workers.SetLimit(runtime.GOMAXPROCS(0))
 	// Who has to fall silent goes first: better nobody answers for an address than two.
-	ids := slices.SortedFunc(maps.Keys(all), func(a, b string) int {
-		rank := func(id string) int {
-			if active, _ := p.options.Roles.Active(all[id].group); active {
-				return 1
-			}
-			return 0
+	var ids, last []string
+	for id, x := range all {
+		if active, _ := p.options.Roles.Active(x.group); active {
+			last = append(last, id)
+		} else {
+			ids = append(ids, id)
 		}
-		return cmp.Compare(rank(a), rank(b))
-	})
+	}
+	ids = append(ids, last...)
 	for _, id := range ids {
 		workers.Go(func() error {
 			did, err := p.switchOne(id, all[id])
@@ -319,7 +340,7 @@ func (p *Part) Switch() error {
 	}
 	err := workers.Wait()
 	// What follows is not as urgent. Announcements are for everybody: those of all routers would go to all others.
-	for _, x := range switched {
+	for _, x := range p.standbys.end(switched) {
 		x.mu.Lock()
 		if x.ns != nil {
 			if !x.active {
