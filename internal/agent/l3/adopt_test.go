@@ -50,7 +50,7 @@ func TestARestartedAgentChangesNothingAndLosesNothing(t *testing.T) {
 	w.stop()
 
 	var events atomic.Int64
-	watcher := nswatch.New(func(string, nswatch.Kind) { events.Add(1) })
+	watcher := nswatch.New(nil, func(string, nswatch.Kind) { events.Add(1) })
 	defer watcher.Close()
 	if err := watcher.Add(inside.NS); err != nil {
 		t.Fatal(err)

@@ -61,7 +61,7 @@ func BenchmarkManyRouters(b *testing.B) {
 		c.stop()
 
 		var events atomic.Int64
-		watcher := nswatch.New(func(string, nswatch.Kind) { events.Add(1) })
+		watcher := nswatch.New(nil, func(string, nswatch.Kind) { events.Add(1) })
 		names, err := netns.List("qrouter-")
 		c.host.Check(err)
 		for _, name := range names {

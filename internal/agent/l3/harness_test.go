@@ -184,7 +184,7 @@ func (c *cloud) send() (revision int64) {
 func (c *cloud) settle(t testing.TB) {
 	t.Helper()
 	var last atomic.Int64
-	watcher := nswatch.New(func(string, nswatch.Kind) { last.Store(time.Now().UnixNano()) })
+	watcher := nswatch.New(nil, func(string, nswatch.Kind) { last.Store(time.Now().UnixNano()) })
 	defer watcher.Close()
 	for _, d := range c.documents {
 		if r := d.GetRouter(); r != nil {

@@ -105,7 +105,7 @@ func New(options Options) (*Part, error) {
 	}
 	p := &Part{options: options, host: host, hostInode: inode, routers: map[string]*router{}, dirty: map[string]nswatch.Kind{}}
 	p.standbys.byRouter = map[string]*standby{}
-	p.watcher = nswatch.New(p.touched)
+	p.watcher = nswatch.New(options.Namespace, p.touched)
 	p.speaker = newSpeaker(options.Logger)
 	return p, nil
 }

@@ -1,7 +1,9 @@
 // Package nswatch hears of changes inside many network namespaces, and of their names.
 //
 // It does not say what has changed, only where and of which kind: whoever hears of it looks. So nothing is parsed, and lost
-// messages do no harm. Each namespace costs a few sockets, on which the runtime waits without threads.
+// messages do no harm. Two sockets hear all namespaces that have a number in the one of the host (NETLINK_LISTEN_ALL_NSID):
+// whenever the kernel tells something, anywhere on the host, it goes through the sockets of all namespaces, so one for each
+// would make every change on the host the slower the more routers there are.
 package nswatch
 
 import (
@@ -14,6 +16,8 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/vishvananda/netlink"
+	vnetns "github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
@@ -37,27 +41,53 @@ const (
 	Network
 )
 
+// buffer is how much waits to be read at most, in bytes as the kernel counts them. If it is not enough, everything is said
+// to have changed.
+const buffer = 8 << 20
+
 // Watcher hears of changes. Close ends it.
 type Watcher struct {
+	host    *netns.Handle
 	changed func(name string, kind Kind)
 	readers sync.WaitGroup
 
 	mu      sync.Mutex
-	sockets map[string][]*os.File // by name of the namespace
-	names   *os.File              // the inotify of the directory of names
+	sockets []*os.File
+	names   map[int]string // of the namespaces that are watched, by the number that the host has for them
+	numbers map[string]int // the other way round
+	inotify *os.File       // of the directory of names
 }
 
-// New makes a watcher that watches nothing yet. changed is called with the name of the namespace, from several
-// goroutines; it must not call the watcher.
-func New(changed func(name string, kind Kind)) *Watcher {
-	return &Watcher{changed: changed, sockets: map[string][]*os.File{}}
+// New makes a watcher for namespaces of the host whose own one is given (nil: that of the process). It calls changed for
+// each namespace in which something happened, from several goroutines; it must not block for long.
+func New(host *netns.Handle, changed func(name string, kind Kind)) *Watcher {
+	return &Watcher{host: host, changed: changed, names: map[int]string{}, numbers: map[string]int{}}
 }
 
-// Add watches a namespace, instead of an earlier one of its name.
+// Add watches a namespace, instead of one that had the same name.
 func (w *Watcher) Add(ns *netns.Handle) error {
-	w.Drop(ns.Name())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.drop(ns.Name())
+	err := w.open()
+	number := 0
+	if err == nil {
+		number, err = w.number(ns)
+	}
+	if err != nil {
+		return fmt.Errorf("watch the namespace %s: %w", ns.Name(), err)
+	}
+	w.names[number], w.numbers[ns.Name()] = ns.Name(), number
+	return nil
+}
+
+// open opens the sockets if they are not open yet. The lock is held.
+func (w *Watcher) open() error {
+	if w.sockets != nil {
+		return nil
+	}
 	files := map[Kind]*os.File{}
-	err := netns.Do(ns, func() error {
+	err := w.within(func() error {
 		for _, s := range []struct {
 			kind     Kind
 			protocol int
@@ -68,6 +98,12 @@ func (w *Watcher) Add(ns *netns.Handle) error {
 				return err
 			}
 			files[s.kind] = os.NewFile(uintptr(fd), "netlink")
+			if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, buffer); err != nil {
+				return err
+			}
+			if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_LISTEN_ALL_NSID, 1); err != nil {
+				return err
+			}
 			if err := unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK, Groups: s.groups}); err != nil {
 				return err
 			}
@@ -78,41 +114,120 @@ func (w *Watcher) Add(ns *netns.Handle) error {
 		for _, f := range files {
 			f.Close()
 		}
-		return fmt.Errorf("watch the namespace %s: %w", ns.Name(), err)
+		return err
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.sockets[ns.Name()] = slices.Collect(maps.Values(files))
 	for kind, f := range files {
-		w.readers.Go(func() { w.read(f, ns.Name(), kind) })
+		w.sockets = append(w.sockets, f)
+		w.readers.Go(func() { w.read(f, kind) })
 	}
 	return nil
 }
 
-// read empties the socket until it is closed. A message that does not fit into the buffer is cut off, which is all
-// the same.
-func (w *Watcher) read(f *os.File, name string, kind Kind) {
-	var buffer [16]byte
+func (w *Watcher) within(do func() error) error {
+	if w.host == nil {
+		return do()
+	}
+	return netns.Do(w.host, do)
+}
+
+// number is the one that the host has for a namespace; it gets one if it has none. It keeps it as long as it lives.
+func (w *Watcher) number(ns *netns.Handle) (number int, err error) {
+	host := vnetns.None()
+	if w.host != nil {
+		host = vnetns.NsHandle(w.host.Fd())
+	}
+	handle, err := netlink.NewHandleAt(host, unix.NETLINK_ROUTE)
+	if err != nil {
+		return 0, err
+	}
+	defer handle.Close()
+	const none = -1 // to ask for any
+	number, err = handle.GetNetNsIdByFd(ns.Fd())
+	if err != nil || number != none {
+		return number, err
+	}
+	// Others may have given it one meanwhile.
+	if err := handle.SetNetNsIdByFd(ns.Fd(), none); err != nil && !errors.Is(err, unix.EEXIST) {
+		return 0, err
+	}
+	number, err = handle.GetNetNsIdByFd(ns.Fd())
+	if err == nil && number == none {
+		err = errors.New("it has no number")
+	}
+	return number, err
+}
+
+// read waits for messages: that there is one, and where, is all that matters.
+func (w *Watcher) read(f *os.File, kind Kind) {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
+	control := make([]byte, 64)
 	for {
-		_, err := f.Read(buffer[:])
+		var size int
+		var failed error
+		if err := conn.Read(func(fd uintptr) bool {
+			_, size, _, _, failed = unix.Recvmsg(int(fd), nil, control, unix.MSG_TRUNC)
+			return !errors.Is(failed, unix.EAGAIN)
+		}); err != nil {
+			return // closed
+		}
 		switch {
-		case err == nil, errors.Is(err, unix.ENOBUFS): // the latter: messages were lost
-			w.changed(name, kind)
-		case errors.Is(err, unix.EINTR):
-		default:
+		case failed == nil:
+			if name := w.nameOf(control[:size]); name != "" {
+				w.changed(name, kind)
+			}
+		case errors.Is(failed, unix.ENOBUFS): // messages were lost
+			for _, name := range w.all() {
+				w.changed(name, kind)
+			}
+		case !errors.Is(failed, unix.EINTR):
 			return
 		}
 	}
 }
 
-// Drop ends the watch of the namespace of the name.
+// nameOf is the namespace that a message comes from, by what comes with it; empty if it is none of ours.
+func (w *Watcher) nameOf(control []byte) string {
+	for len(control) >= unix.SizeofCmsghdr {
+		head, data, rest, err := unix.ParseOneSocketControlMessage(control)
+		if err != nil {
+			return ""
+		}
+		if head.Level == unix.SOL_NETLINK && head.Type == unix.NETLINK_LISTEN_ALL_NSID && len(data) >= 4 {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			return w.names[int(int32(binary.NativeEndian.Uint32(data)))]
+		}
+		control = rest
+	}
+	return ""
+}
+
+// all are the names of the namespaces that are watched.
+func (w *Watcher) all() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Collect(maps.Keys(w.numbers))
+}
+
+// Drop ends the watching of a namespace.
 func (w *Watcher) Drop(name string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, f := range w.sockets[name] {
-		f.Close()
+	w.drop(name)
+}
+
+func (w *Watcher) drop(name string) {
+	number, known := w.numbers[name]
+	if !known {
+		return
 	}
-	delete(w.sockets, name)
+	delete(w.numbers, name)
+	if w.names[number] == name { // and not one that has got the number since
+		delete(w.names, number)
+	}
 }
 
 // WatchNames also calls changed for names that begin with the prefix and are removed or moved. The directory of
@@ -120,7 +235,7 @@ func (w *Watcher) Drop(name string) {
 func (w *Watcher) WatchNames(prefix string) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.names != nil {
+	if w.inotify != nil {
 		return nil
 	}
 	fd, err := unix.InotifyInit1(unix.IN_CLOEXEC | unix.IN_NONBLOCK)
@@ -133,7 +248,7 @@ func (w *Watcher) WatchNames(prefix string) error {
 		f.Close()
 		return fmt.Errorf("watch %s: %w", netns.Dir, err)
 	}
-	w.names = f
+	w.inotify = f
 	w.readers.Go(func() { w.readNames(f, prefix) })
 	return nil
 }
@@ -162,15 +277,13 @@ func (w *Watcher) readNames(f *os.File, prefix string) {
 // Close ends all watches and waits until nobody is called any more.
 func (w *Watcher) Close() {
 	w.mu.Lock()
-	for name, files := range w.sockets {
-		for _, f := range files {
-			f.Close()
-		}
-		delete(w.sockets, name)
+	for _, f := range w.sockets {
+		f.Close()
 	}
-	if w.names != nil {
-		w.names.Close()
-		w.names = nil
+	w.sockets = nil
+	if w.inotify != nil {
+		w.inotify.Close()
+		w.inotify = nil
 	}
 	w.mu.Unlock()
 	w.readers.Wait()

@@ -1,6 +1,8 @@
 package nswatch_test
 
 import (
+	"os"
+	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -40,7 +42,8 @@ func TestChangesAreHeardWhereTheyHappen(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	a, b := testkit.NewHost(t, "a"), testkit.NewHost(t, "b")
 	h := &heard{all: map[change]int{}}
-	w := nswatch.New(h.tell)
+	host := testkit.NewHost(t, "host")
+	w := nswatch.New(host.NS, h.tell)
 	defer w.Close()
 	for _, ns := range []*testkit.Host{a, b} {
 		ns.Check(w.Add(ns.NS))
@@ -76,7 +79,7 @@ func TestANameThatGoesIsHeard(t *testing.T) {
 	testkit.RequireRoot(t)
 	const name = "nswatch-test"
 	h := &heard{all: map[change]int{}}
-	w := nswatch.New(h.tell)
+	w := nswatch.New(nil, h.tell)
 	defer w.Close()
 	ns, err := netns.Create(name)
 	if err != nil {
@@ -92,4 +95,53 @@ func TestANameThatGoesIsHeard(t *testing.T) {
 		t.Fatal(err)
 	}
 	testkit.Eventually(t, time.Second, "heard", func() bool { return h.of(name, nswatch.Network) > 0 })
+}
+
+// TestANamespaceCostsNoSocket: each would hear, and slow down, everything that the kernel tells anywhere on the host.
+func TestANamespaceCostsNoSocket(t *testing.T) {
+	w := nswatch.New(nil, func(string, nswatch.Kind) {})
+	defer w.Close()
+	hosts := []*testkit.Host{testkit.NewHost(t, "a"), testkit.NewHost(t, "b"), testkit.NewHost(t, "c")}
+	open := func() int {
+		files, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(files)
+	}
+	hosts[0].Check(w.Add(hosts[0].NS))
+	before := open()
+	for _, h := range hosts {
+		h.Check(w.Add(h.NS))
+	}
+	if n := open(); n > before {
+		t.Errorf("%d more files are open", n-before)
+	}
+}
+
+// TestANewNamespaceOfTheNameIsWatched as the agent does when somebody has deleted a namespace.
+func TestANewNamespaceOfTheNameIsWatched(t *testing.T) {
+	testkit.RequireRoot(t)
+	const name = "nswatch-again"
+	h := &heard{all: map[change]int{}}
+	w := nswatch.New(nil, h.tell)
+	defer w.Close()
+	for range 3 {
+		ns, err := netns.Create(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Add(ns); err != nil {
+			t.Fatal(err)
+		}
+		before := h.of(name, nswatch.Network)
+		if out, err := exec.CommandContext(t.Context(), "ip", "-n", name, "link", "set", "lo", "up").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		testkit.Eventually(t, time.Second, "heard", func() bool { return h.of(name, nswatch.Network) > before })
+		ns.Close()
+		if err := netns.Delete(name); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
