@@ -249,10 +249,13 @@ func (p *Part) setChanged(changed func()) {
 	p.changed = changed
 }
 
-// touched notes that something happened in a namespace, and asks for a pass.
+// touched notes that something happened in a namespace, and asks for a pass; if routers are being switched, Switch does
+// so in the end.
 func (p *Part) touched(namespace string, kind nswatch.Kind) {
 	p.keepDirty(namespace, kind)
-	p.again()
+	if !p.speaker.holding() {
+		p.again()
+	}
 }
 
 // again asks for a pass.

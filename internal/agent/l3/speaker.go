@@ -51,6 +51,7 @@ type speaker struct {
 
 	mu     sync.Mutex
 	voices map[string]*voice // by router
+	next   time.Time         // when the next of them has something to say, as far as run knows
 }
 
 // voice is what one router has to say.
@@ -186,7 +187,9 @@ func (s *speaker) announcements(router string, ns *netns.Handle, w *wanted, plac
 		i := slices.IndexFunc(w.legs, func(l leg) bool { return l.device == p.device })
 		add(v, announcement{leg: p, mac: w.legs[i].mac})
 	}
-	s.wake()
+	for _, a := range v.announcements {
+		s.expect(a.next)
+	}
 }
 
 // holding says whether something is held back.
@@ -208,9 +211,9 @@ func (s *speaker) again(router string) {
 	if v := s.voices[router]; v != nil {
 		for _, l := range v.legs {
 			l.sent, l.next = 0, time.Now()
+			s.expect(l.next)
 		}
 	}
-	s.wake()
 }
 
 // farewell says that the router is going from a network: hosts look for another one at once.
@@ -269,6 +272,14 @@ func (s *speaker) close() {
 	s.readers.Wait()
 }
 
+// expect has run look at the voices at that time, if it would not do so anyway. The lock is held.
+func (s *speaker) expect(t time.Time) {
+	if t.Before(s.next) {
+		s.next = t
+		s.wake()
+	}
+}
+
 func (s *speaker) wake() {
 	select {
 	case s.woken <- struct{}{}:
@@ -318,6 +329,7 @@ func (s *speaker) speakDue(now time.Time) time.Time {
 			sooner(l.next)
 		}
 	}
+	s.next = next
 	return next
 }
 
@@ -424,7 +436,7 @@ func (s *speaker) answer(router string, v *voice, index int, from netip.Addr) {
 		}
 		if soon := now.Add(rand.N(500 * time.Millisecond)); soon.Before(l.next) { // RFC 4861, section 6.2.6
 			l.next = soon
-			s.wake()
+			s.expect(soon)
 		}
 		return
 	}
