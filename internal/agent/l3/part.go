@@ -52,6 +52,13 @@ const name = "l3"
 // than the agent's own pause between passes without a reason, so each of those looks at everything.
 const auditAfter = 20 * time.Second
 
+// looksAtOnce is at how many routers that are believed to be right a pass looks; the next pass, after looksPause, looks at
+// the others. So a change never waits for a look at all routers of the host, nor has that both processors for itself.
+const (
+	looksAtOnce = 50
+	looksPause  = 100 * time.Millisecond
+)
+
 // Options are what a Part needs.
 type Options struct {
 	// Namespace is where the outer ends of the legs are; nil: the namespace of the process.
@@ -155,24 +162,39 @@ func (p *Part) Reconcile(ctx context.Context, view *agent.View) ([]agent.Status,
 	dirty := p.takeDirty()
 	work, ctx := errgroup.WithContext(ctx)
 	work.SetLimit(runtime.GOMAXPROCS(0))
+	var touched, due []*router
 	for id, r := range p.routers {
 		r.want(groups[id])
-		todo, event, due := r.todo || r.err != nil, dirty[Namespace(id)], time.Since(r.audited) >= auditAfter
-		if !todo && event == 0 && !due {
+		switch {
+		case r.todo || r.err != nil:
+			work.Go(func() error { r.reconcile(ctx, true); return ctx.Err() })
+		case dirty[Namespace(id)] != 0:
+			touched = append(touched, r)
+		case time.Since(r.audited) >= auditAfter:
+			due = append(due, r)
+		}
+	}
+	// The others are believed to be right.
+	for n, r := range append(touched, due...) {
+		event := dirty[Namespace(r.id)]
+		if n >= looksAtOnce {
+			p.keepDirty(Namespace(r.id), event)
 			continue
 		}
 		work.Go(func() error {
-			if !todo && p.speaker.holding() {
-				// Routers that follow their gateway group are not kept waiting by a look at those that are believed to be right.
-				p.keepDirty(Namespace(id), event)
+			if p.speaker.holding() { // who follows a gateway group is not kept waiting
+				p.keepDirty(Namespace(r.id), event)
 				return nil
 			}
-			r.reconcile(ctx, todo || due || event&nswatch.Network != 0)
+			r.reconcile(ctx, event&nswatch.Network != 0 || time.Since(r.audited) >= auditAfter)
 			return ctx.Err()
 		})
 	}
 	if err := work.Wait(); err != nil {
 		return nil, err
+	}
+	if len(touched)+len(due) > looksAtOnce && !p.speaker.holding() {
+		time.AfterFunc(looksPause, p.again)
 	}
 	maps.DeleteFunc(p.routers, func(_ string, r *router) bool { return r.docs == nil && r.err == nil })
 	return p.statuses(view, groups)

@@ -342,11 +342,12 @@ func (p *Part) Switch() error {
 	// What follows is not as urgent. Announcements are for everybody: those of all routers would go to all others.
 	for _, x := range p.standbys.end(switched) {
 		x.mu.Lock()
-		if x.ns != nil {
-			if !x.active {
-				p.forgetPlaces(x)
-			}
-			err = errors.Join(err, p.flood(x.wanted, x.active))
+		switch {
+		case x.ns == nil:
+		case x.active:
+			err = errors.Join(err, p.flood(x.wanted, true))
+		default:
+			p.forgetPlaces(x)
 		}
 		x.mu.Unlock()
 	}
@@ -380,10 +381,12 @@ func (p *Part) switchOne(router string, x *standby) (did bool, err error) {
 		return false, err
 	}
 	x.active = active
-	if active {
-		p.speaker.announce(router, x.ns, x.wanted, moved(x.wanted, x.index))
-		p.speaker.again(router)
+	if !active {
+		// At once: what the other host's routers announce meanwhile is for everybody, and each that hears it costs.
+		return true, p.flood(x.wanted, false)
 	}
+	p.speaker.announce(router, x.ns, x.wanted, moved(x.wanted, x.index))
+	p.speaker.again(router)
 	return true, nil
 }
 
