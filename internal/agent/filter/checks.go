@@ -67,45 +67,48 @@ func senderChains() map[string][]rs.Rule {
 	return all
 }
 
-// unsuspicious accept what the screen would let pass anyway: what has an address, and is neither DHCP nor neighbour
-// discovery. The ports of DHCP are the lowest of those that clients and servers use, so one comparison does.
-func unsuspicious() []rs.Rule {
+// screenRules lead to the screens: of IPv4, only DHCP has to be looked at.
+func screenRules() []rs.Rule {
+	return []rs.Rule{
+		rs.NewRule("what is said by UDP", isIPv4, isProtocol(protocolUDP), rs.Then(rs.Jump("screen-udp4"))),
+		rs.NewRule("what is said by IPv6", isIPv6, rs.Then(rs.Jump("screen-ipv6"))),
+	}
+}
+
+// screenChains look at whole datagrams: what only the network itself says, and what is said about addresses. What may pass
+// returns from there. They begin with what nothing can be wrong with, which is nearly everything: it has an address, and is
+// neither DHCP nor neighbour discovery. The ports of DHCP are the lowest of those that clients and servers use, so one
+// comparison does.
+func screenChains() map[string][]rs.Rule {
+	pass := rs.Then(rs.Return)
 	above := func(port uint16) rs.Expr {
 		return join(rs.Read(first, rs.Transport, 0, 2), rs.Between(first, port+1, 65535))
 	}
 	addressed4 := join(rs.Read(first, rs.Network, 12, 4), rs.Differs(first, 0, 0, 0, 0))
 	addressed6 := join(rs.Read(first, rs.Network, 8, 16), rs.Differs(first, make([]byte, 16)...))
-	accept := rs.Then(rs.Accept)
-	return []rs.Rule{
-		rs.NewRule("no DHCP", isIPv4, rs.Load(first, rs.Protocol), rs.Differs(first, protocolUDP), accept),
-		rs.NewRule("no DHCP", isIPv4, above(68), addressed4, accept),
-		rs.NewRule("no neighbour discovery", isIPv6, isProtocol(protocolTCP), addressed6, accept),
-		rs.NewRule("no DHCPv6", isIPv6, isProtocol(protocolUDP), above(547), addressed6, accept),
-	}
-}
-
-// screenChains look at whole datagrams: what only the network itself says, and what is said about addresses.
-func screenChains() map[string][]rs.Rule {
-	target := join(inMAC, rs.Read(keyNext, rs.Transport, 8, 16))
 	noAddress4 := join(rs.Read(first, rs.Network, 12, 4), rs.Equal(first, 0, 0, 0, 0))
-	// A block of a pair may contain the address that means none.
-	own4 := identities("6: its own address", false, join(noAddress4, sender4), rs.Then(rs.Accept))
-	own6 := identities("6: its own address", true, join(isIPv6, noAddress6, sender6), rs.Then(rs.Accept))
+	target := join(inMAC, rs.Read(keyNext, rs.Transport, 8, 16))
+	unfiltered := rs.NewRule("ports that are not filtered", inKey, rs.NotIn(setFiltered, first), pass)
 	return map[string][]rs.Rule{
-		"screen": slices.Concat([]rs.Rule{
-			rs.NewRule("DHCP", isIPv4, isProtocol(protocolUDP), rs.Then(rs.Goto("screen-udp4"))),
-			rs.NewRule("neighbour discovery", isIPv6, isProtocol(protocolICMPv6), rs.Then(rs.Goto("screen-icmp6"))),
-			rs.NewRule("7: DHCPv6 server", isIPv6, isProtocol(protocolUDP), ports(547, 546), dropOut("dhcp-server")),
-		}, own6, []rs.Rule{
-			rs.NewRule("6: source address", isIPv6, noAddress6, dropOut("source-address")),
-		}),
 		"screen-udp4": slices.Concat([]rs.Rule{
+			rs.NewRule("no DHCP", above(68), addressed4, pass),
+			unfiltered,
 			rs.NewRule("7: DHCP server", ports(67, 68), dropOut("dhcp-server")),
 			rs.NewRule("9: DHCP client", ports(68, 67), inMAC, rs.Read(keyNext, rs.Transport, 36, 6), rs.In(setTwins, first),
-				rs.Then(rs.Accept)),
+				pass),
 			rs.NewRule("9: DHCP for another client", ports(68, 67), dropOut("dhcp-client")),
-		}, own4, []rs.Rule{
+			// A block of a pair may contain the address that means none.
+		}, identities("6: its own address", false, join(noAddress4, sender4), pass), []rs.Rule{
 			rs.NewRule("6: source address", noAddress4, dropOut("source-address")),
+		}),
+		"screen-ipv6": slices.Concat([]rs.Rule{
+			rs.NewRule("no neighbour discovery", isProtocol(protocolTCP), addressed6, pass),
+			rs.NewRule("no DHCPv6", isProtocol(protocolUDP), above(547), addressed6, pass),
+			unfiltered,
+			rs.NewRule("neighbour discovery", isProtocol(protocolICMPv6), rs.Then(rs.Goto("screen-icmp6"))),
+			rs.NewRule("7: DHCPv6 server", isProtocol(protocolUDP), ports(547, 546), dropOut("dhcp-server")),
+		}, identities("6: its own address", true, join(noAddress6, sender6), pass), []rs.Rule{
+			rs.NewRule("6: source address", noAddress6, dropOut("source-address")),
 		}),
 		"screen-icmp6": {
 			rs.NewRule("7: router advertisement", icmpType(134), dropOut("router-advertisement")),
@@ -113,14 +116,14 @@ func screenChains() map[string][]rs.Rule {
 			rs.NewRule("8: advertisement", icmpType(136), rs.Then(rs.Goto("screen-target"))),
 		},
 		"screen-unspecified": slices.Concat([]rs.Rule{
-			rs.NewRule("5: multicast listener", icmpType(131), rs.Then(rs.Accept)),
-			rs.NewRule("5: multicast listener", icmpType(143), rs.Then(rs.Accept)),
+			rs.NewRule("5: multicast listener", icmpType(131), pass),
+			rs.NewRule("5: multicast listener", icmpType(143), pass),
 			rs.NewRule("5: is the address free", icmpType(135), rs.Then(rs.Goto("screen-target"))),
 		}, identities("6: its own address", true, sender6, rs.Then(rs.Goto("screen-advertisement"))), []rs.Rule{
 			rs.NewRule("6: source address", dropOut("source-address")),
 		}),
 		"screen-advertisement": {rs.NewRule("8: advertisement", icmpType(136), rs.Then(rs.Goto("screen-target")))},
-		"screen-target": append(identities("its own address", true, target, rs.Then(rs.Accept)),
+		"screen-target": append(identities("its own address", true, target, pass),
 			rs.NewRule("8: target", dropOut("nd-target"))),
 	}
 }

@@ -5,8 +5,8 @@
 //
 //	prerouting   who sends it? Source MAC, address, ARP: the identities of the device, in sets     (priority -300)
 //	             connections are tracked by the kernel, fragments put together                     (-200)
-//	screening    what is said inside: DHCP, neighbour discovery                                    (10)
-//	leave        may the sender send it? device → chain of its port's groups → chain of each group (10)
+//	leave        what is said inside: DHCP, neighbour discovery; and may the sender send it?
+//	             device → chain of its port's groups → chain of each group                         (10)
 //	firewall-…   may it leave and arrive? device → chain of its firewall group, see firewall.go (12, 15)
 //	arrive       may the receiver get it? likewise; packets of connections pass                    (20)
 //

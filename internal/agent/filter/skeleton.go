@@ -183,9 +183,6 @@ func filterChains(f form) map[string]rs.Chain {
 		rs.NewRule("ports that are closed", inKey, rs.In(setClosed, first), dropOut("unknown-device")),
 		rs.NewRule("a port that is not known", named(inKey), dropOut("unknown-device")),
 	)
-	// When the parts of a datagram have been put together.
-	all["screening"] = base(rs.Prerouting, 10, append(unsuspicious(),
-		rs.NewRule("what filtered ports send", inKey, rs.In(setFiltered, first), rs.Then(rs.Goto("screen"))))...)
 	all["arrive"] = base(rs.Forward, 20,
 		rs.NewRule("by device", outKey, rs.Go(setReceivers, first)),
 		rs.NewRule("the mark is for the way through the bridge only", hasMark, setMark(0)),
@@ -248,14 +245,15 @@ func trackChains(f form) map[string]rs.Chain {
 	}
 }
 
-// leaveChain lets out what the rules of the sender's groups allow. Connections mean nothing to ports whose groups are
-// stateless: those are asked for only where there are some.
+// leaveChain comes when the parts of a datagram have been put together and its connection is known. It lets out what the
+// rules of the sender's groups allow. Connections mean nothing to ports whose groups are stateless: those are asked for only
+// where there are some.
 func leaveChain(anyStateless bool) rs.Chain {
-	var rules []rs.Rule
+	rules := screenRules()
 	if anyStateless {
 		rules = append(rules, rs.NewRule("stateless groups", hasMark, inKey, rs.Go(setEgressAny, first)))
 	}
-	return rs.Chain{Base: &rs.Base{Hook: rs.Forward, Priority: 10}, Rules: append(rules,
+	return rs.Chain{Base: &rs.Base{Hook: rs.Prerouting, Priority: 10}, Rules: append(rules,
 		rs.NewRule("of a connection", hasMark, rs.Then(rs.Accept)),
 		rs.NewRule("ARP", rs.Load(first, rs.EtherType), rs.Equal(first, 0x08, 0x06), rs.Then(rs.Accept)),
 		rs.NewRule("by device", inKey, rs.Go(setEgress, first)),
