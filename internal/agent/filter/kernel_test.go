@@ -279,7 +279,7 @@ func TestAnAgentThatStartsAgainChangesNothing(t *testing.T) {
 func TestWhatHappenedWhileNoAgentRanIsPutRight(t *testing.T) {
 	for _, command := range []string{
 		"flush ruleset", "flush table bridge neutrino-filter", "delete table inet neutrino-track",
-		"insert rule bridge neutrino-filter arrive accept", "flush set bridge neutrino-filter identities4",
+		"insert rule bridge neutrino-filter arrive accept", "flush map bridge neutrino-filter identities4",
 	} {
 		l := newLab(t, networkA)
 		l.apply(open("default", ingress(4, icmp)), portDocument(port(networkA, 1, "default")), portDocument(port(networkA, 2)))

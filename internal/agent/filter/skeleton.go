@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"encoding/binary"
 	"slices"
 	"time"
 
@@ -17,17 +18,30 @@ const (
 // connected is the mark of packets that belong to a connection, on their way through the bridge.
 const connected = 1 << 24
 
+// What an honest sender says is marked with the zone of its network until its connection is looked for: the lookup that
+// finds it honest tells that, too, and saves one by the name of the bridge. The zone is what a register begins with into
+// which the mark is loaded; what follows says that it is one.
+var isZone = []byte{0, 0, 0x4e, 0x54}
+
+func zoneMark(zone uint16) uint32 {
+	if zone == 0 {
+		return 0
+	}
+	mark := append(binary.NativeEndian.AppendUint16(nil, zone), isZone[2:]...)
+	return binary.NativeEndian.Uint32(mark)
+}
+
 // Sets and maps of the filter table. A key always begins with the device of the port.
 const (
-	setFiltered  = "filtered"   // devices of filtered ports
-	setTrusted   = "trusted"    // devices of ports that send and get everything
-	setClosed    = "closed"     // devices of ports whose documents cannot be understood
-	setEgress    = "egress"     // the rules of what a device sends
-	setEgressAny = "egress-any" // the same of those whose groups are stateless: connections mean nothing to them
-	setReceivers = "receivers"  // the rules of what a device gets
-	setMACs      = "macs"       // source MACs
-	setTwins     = "twins"      // a source MAC twice: what names it again further inside
-	setIDs4      = "identities4"
+	setFiltered  = "filtered"    // devices of filtered ports
+	setTrusted   = "trusted"     // devices of ports that send and get everything
+	setClosed    = "closed"      // devices of ports whose documents cannot be understood
+	setEgress    = "egress"      // the rules of what a device sends
+	setEgressAny = "egress-any"  // the same of those whose groups are stateless: connections mean nothing to them
+	setReceivers = "receivers"   // the rules of what a device gets
+	setMACs      = "macs"        // source MACs
+	setTwins     = "twins"       // a source MAC twice: what names it again further inside
+	setIDs4      = "identities4" // single addresses, each with the mark of the network's zone
 	setIDs6      = "identities6"
 	setBlocks4   = "identities4-blocks"
 	setBlocks6   = "identities6-blocks"
@@ -51,7 +65,8 @@ func filterSets() map[string]rs.Set {
 		setFirewallEgress: verdicts, setFirewallIngress: verdicts,
 		setFiltered: of(rs.DeviceName), setTrusted: of(rs.DeviceName), setClosed: of(rs.DeviceName), setHas6: of(rs.DeviceName),
 		setMACs: of(rs.DeviceName, rs.MAC), setTwins: of(rs.DeviceName, rs.MAC, rs.MAC),
-		setIDs4: of(rs.DeviceName, rs.MAC, rs.IPv4), setIDs6: of(rs.DeviceName, rs.MAC, rs.IPv6),
+		setIDs4:    {Key: []rs.Field{rs.DeviceName, rs.MAC, rs.IPv4}, Holds: rs.Marks},
+		setIDs6:    {Key: []rs.Field{rs.DeviceName, rs.MAC, rs.IPv6}, Holds: rs.Marks},
 		setBlocks4: blocks(rs.IPv4), setBlocks6: blocks(rs.IPv6),
 		setOwn4: of(rs.DeviceName, rs.IPv4), setOwn6: of(rs.DeviceName, rs.IPv6),
 	}
@@ -144,7 +159,10 @@ func ports(source, destination uint16) rs.Expr {
 
 func icmpType(n byte) rs.Expr { return join(rs.Read(first, rs.Transport, 0, 1), rs.Equal(first, n)) }
 
-var hasMark = join(rs.Load(first, rs.Mark), rs.Equal(first, rs.Native(connected)...))
+var (
+	hasMark = join(rs.Load(first, rs.Mark), rs.Equal(first, rs.Native(connected)...))
+	hasZone = join(rs.Load(first, rs.Mark), rs.And(first, []byte{0, 0, 0xff, 0xff}), rs.Equal(first, isZone...))
+)
 
 func setMark(mark uint32) rs.Expr { return join(rs.Put(first, rs.Native(mark)...), rs.SetMark(first)) }
 
@@ -175,8 +193,11 @@ func filterChains(f form) map[string]rs.Chain {
 	// Before connections are tracked: a frame that lies about its sender is not even remembered. What an honest sender says
 	// needs one lookup.
 	all["prerouting"] = base(rs.Prerouting, -300,
-		rs.NewRule("6: its own address", frameIs(0x08, 0x00), sender4, rs.In(setIDs4, first), setMark(0), rs.Then(rs.Accept)),
-		rs.NewRule("6: its own address", frameIs(0x86, 0xdd), sender6, rs.In(setIDs6, first), setMark(0), rs.Then(rs.Accept)),
+		rs.NewRule("6: its own address", frameIs(0x08, 0x00), sender4, rs.Map(setIDs4, first, first), rs.SetMark(first),
+			rs.Then(rs.Accept)),
+		rs.NewRule("6: its own address", frameIs(0x86, 0xdd), sender6, rs.Map(setIDs6, first, first), rs.SetMark(first),
+			rs.Then(rs.Accept)),
+		rs.NewRule("such marks are ours", hasZone, setMark(0)),
 		rs.NewRule("tunnels and the like", notOfPort(inKey), rs.Then(rs.Accept)),
 		rs.NewRule("filtered ports", inKey, rs.In(setFiltered, first), rs.Then(rs.Goto("sender"))),
 		rs.NewRule("ports that are not filtered", inKey, rs.In(setTrusted, first), rs.Then(rs.Accept)),
@@ -216,7 +237,7 @@ func identities(label string, v6 bool, load rs.Expr, then rs.Expr) []rs.Rule {
 		single, blocks = setIDs6, setBlocks6
 	}
 	return []rs.Rule{
-		rs.NewRule(label, load, rs.In(single, first), then),
+		rs.NewRule(label, load, rs.Map(single, first, first), then),
 		rs.NewRule(label+", of a block", load, rs.In(blocks, first), then),
 	}
 }
@@ -231,15 +252,19 @@ func trackChains(f form) map[string]rs.Chain {
 		zone, state = -290, -190
 		of = join(inKey, rs.Map(setZones, first, keyIP))
 	}
+	known := join(rs.LoadState(first), rs.And(first, rs.Native(rs.StateEstablished|rs.StateRelated)),
+		rs.Differs(first, 0, 0, 0, 0), rs.LoadConnMark(first), rs.Differs(first, rs.Native(cutMark)...),
+		setMark(connected), rs.Then(rs.Accept))
 	return map[string]rs.Chain{
 		"zone": {Base: &rs.Base{Hook: rs.Prerouting, Priority: zone}, Rules: []rs.Rule{
+			rs.NewRule("the zone that is known already", hasZone, rs.Load(first, rs.Mark), rs.SetZone(first),
+				rs.Then(rs.Accept)),
 			rs.NewRule("the zone of the network", inKey, rs.Map(setZones, first, first), rs.SetZone(first)),
 		}},
 		"state": {Base: &rs.Base{Hook: rs.Prerouting, Priority: state}, Rules: []rs.Rule{
-			rs.NewRule("of a connection, or about one", of, rs.LoadState(first),
-				rs.And(first, rs.Native(rs.StateEstablished|rs.StateRelated)), rs.Differs(first, 0, 0, 0, 0),
-				rs.LoadConnMark(first), rs.Differs(first, rs.Native(cutMark)...),
-				setMark(connected), rs.Then(rs.Accept)),
+			rs.NewRule("of a connection, or about one", hasZone, known),
+			rs.NewRule("of none", hasZone, setMark(0), rs.Then(rs.Accept)),
+			rs.NewRule("of a connection, or about one", of, known),
 			rs.NewRule("of none", of, setMark(0)),
 		}},
 	}

@@ -302,12 +302,12 @@ func (s *state) wire(key string, p *port) {
 	if p.err == nil && p.filtered {
 		s.chooseChains(now)
 	}
-	now.elements = now.wantedElements(s.form)
-	s.ports[key] = now
-	s.devices[p.device] = key
 	if p.err == nil {
 		s.joinNetwork(p.network, p.device)
 	}
+	now.elements = now.wantedElements(zoneMark(s.zones.of(p.network)))
+	s.ports[key] = now
+	s.devices[p.device] = key
 	for e, v := range now.elements {
 		s.filter.Put(e.set, e.Element, v)
 	}
@@ -416,8 +416,8 @@ func (s *state) chooseChains(p *wiredPort) {
 	}
 }
 
-// wantedElements are what the tables have about a port.
-func (p *wiredPort) wantedElements(f form) map[element]rs.Value {
+// wantedElements are what the tables have about a port, in whose network the mark is that of the zone.
+func (p *wiredPort) wantedElements(zone uint32) map[element]rs.Value {
 	all := map[element]rs.Value{}
 	device := rs.Device(p.device)
 	put := func(set string, v rs.Value, fields ...[]byte) {
@@ -449,12 +449,12 @@ func (p *wiredPort) wantedElements(f form) map[element]rs.Value {
 	for m, blocks := range p.identities {
 		put(setMACs, rs.Value{}, mac(m))
 		put(setTwins, rs.Value{}, mac(m), mac(m))
-		p.putIdentities(m, blocks, all)
+		p.putIdentities(m, blocks, zone, all)
 	}
 	return all
 }
 
-func (p *wiredPort) putIdentities(m netlinkx.MAC, identities []netip.Prefix, all map[element]rs.Value) {
+func (p *wiredPort) putIdentities(m netlinkx.MAC, identities []netip.Prefix, zone uint32, all map[element]rs.Value) {
 	var blocks netipx.IPSetBuilder
 	for _, b := range identities {
 		if !single(b) {
@@ -468,7 +468,7 @@ func (p *wiredPort) putIdentities(m netlinkx.MAC, identities []netip.Prefix, all
 		if b.Addr().Is6() {
 			set = setIDs6
 		}
-		all[element{set, rs.Element{First: rs.Key(rs.Device(p.device), mac(m), b.Addr().AsSlice())}}] = rs.Value{}
+		all[element{set, rs.Element{First: rs.Key(rs.Device(p.device), mac(m), b.Addr().AsSlice())}}] = rs.Value{Mark: zone}
 	}
 	// Nobody is the unspecified address, whatever the blocks of his pairs.
 	blocks.Remove(netip.IPv4Unspecified())

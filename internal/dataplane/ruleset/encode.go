@@ -9,6 +9,7 @@ import (
 // Types of data, as nft and the kernel number them.
 const (
 	typeInteger = 4
+	typeMark    = 19
 	typeVerdict = 0xffffff00 // NFT_DATA_VERDICT
 )
 
@@ -87,7 +88,7 @@ func (s Set) flags() uint32 {
 	switch s.Holds {
 	case Limits:
 		flags |= setObject
-	case Verdicts, Zones:
+	case Verdicts, Zones, Marks:
 		flags |= unix.NFT_SET_MAP
 	case Counters, Visits:
 		flags |= unix.NFT_SET_EVAL
@@ -121,6 +122,9 @@ func (t *Table) newSet(name string, s Set) message {
 		case Zones:
 			b.u32(unix.NFTA_SET_DATA_TYPE, typeInteger)
 			b.u32(unix.NFTA_SET_DATA_LEN, 2)
+		case Marks:
+			b.u32(unix.NFTA_SET_DATA_TYPE, typeMark)
+			b.u32(unix.NFTA_SET_DATA_LEN, 4)
 		case Limits:
 			b.u32(setObjectType, unix.NFT_OBJECT_LIMIT)
 		case Counters:
@@ -211,6 +215,8 @@ func (s Set) element(b *buffer, e entry) {
 			b.nest(unix.NFTA_SET_ELEM_DATA, func() {
 				b.bytes(unix.NFTA_DATA_VALUE, binary.NativeEndian.AppendUint16(nil, e.Zone))
 			})
+		case Marks:
+			b.nest(unix.NFTA_SET_ELEM_DATA, func() { b.bytes(unix.NFTA_DATA_VALUE, Native(e.Mark)) })
 		case Limits:
 			b.text(unix.NFTA_SET_ELEM_OBJREF, e.Limit)
 		}

@@ -193,8 +193,11 @@ func parseValue(b []byte) (v Value) {
 			v.Verdict.code = int32(number(find(data, unix.NFTA_VERDICT_CODE)))
 			v.Verdict.chain = text(find(data, unix.NFTA_VERDICT_CHAIN))
 		case unix.NFTA_DATA_VALUE:
-			if len(data) >= 2 {
+			switch len(data) {
+			case 2:
 				v.Zone = binary.NativeEndian.Uint16(data)
+			case 4:
+				v.Mark = binary.NativeEndian.Uint32(data)
 			}
 		}
 	}

@@ -105,6 +105,7 @@ const (
 	Nothing Holds = iota // it is a set, not a map
 	Verdicts
 	Zones    // zones of connection tracking
+	Marks    // marks of packets
 	Counters // one for each key; packets add the keys (see CountIn), which go away after the timeout
 	Visits   // nothing; packets add the keys (see Remember), which go away after the timeout
 	Limits   // names of limits (see WantLimit)
@@ -177,6 +178,8 @@ type Value struct {
 	Verdict Verdict
 	// Zone is a zone of connection tracking, in a map of zones.
 	Zone uint16
+	// Mark is a mark of packets, in a map of marks.
+	Mark uint32
 	// Limit is the name of a limit, in a map of limits.
 	Limit string
 }
