@@ -167,6 +167,27 @@ func (g *gatewayHost) cpuTime() time.Duration {
 	return time.Duration(ticks) * time.Second / 100
 }
 
+var resident = regexp.MustCompile(`(?m)^VmRSS:\s+(\d+) kB$`)
+
+// memory is what the agent and keepalived have in memory, in MiB.
+func (g *gatewayHost) memory() (all float64) {
+	g.mu.Lock()
+	pids := []int{g.agent.Process.Pid}
+	g.mu.Unlock()
+	for _, pid := range append(pids, g.keepalived()...) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+		g.Check(err)
+		found := resident.FindSubmatch(text)
+		if found == nil {
+			g.w.t.Fatalf("process %d has no memory", pid)
+		}
+		kilobytes, err := strconv.Atoi(string(found[1]))
+		g.Check(err)
+		all += float64(kilobytes) / 1024
+	}
+	return all
+}
+
 // kill ends the agent with SIGKILL.
 func (g *gatewayHost) kill() {
 	g.mu.Lock()
