@@ -94,7 +94,7 @@ func TestGatesAreFoundAgain(t *testing.T) {
 	l.reconcile()
 	testkit.Eventually(t, 5*time.Second, "reaching", func() bool { return reaches(a, ip4(2)) && reaches(a, ip6(2)) })
 	l.part.Close()
-	if !reaches(a, ip4(2)) {
+	if !answers(a, ip4(2)) {
 		t.Error("without an agent nothing passes")
 	}
 	l.start()
@@ -102,7 +102,7 @@ func TestGatesAreFoundAgain(t *testing.T) {
 	if n := l.part.Changes(); n != 0 {
 		t.Errorf("%d changes when the agent starts again", n)
 	}
-	if !reaches(a, ip4(2)) {
+	if !answers(a, ip4(2)) {
 		t.Error("when the agent starts again, nothing passes")
 	}
 }
@@ -119,7 +119,7 @@ func TestGatesGoWhenTheTableHasAnOwner(t *testing.T) {
 	if l.gated(device(1)) || strings.Contains(l.Run("nft", "list", "ruleset"), "gate") {
 		t.Errorf("there are gates for nothing\n%s\n%s", l.Run("tc", "filter", "show", "dev", device(1), "egress"), l.ruleset())
 	}
-	if !reaches(a, ip4(2)) {
+	if !answers(a, ip4(2)) {
 		t.Error("a ping is not answered")
 	}
 }

@@ -222,6 +222,12 @@ func reaches(from *testkit.Host, address string) bool {
 	return err == nil
 }
 
+// answers says whether a ping is answered, however busy the machine is.
+func answers(from *testkit.Host, address string) bool {
+	_, err := from.Try("ping", "-n", "-c", "1", "-W", "5", address)
+	return err == nil
+}
+
 // ruleset is what the kernel has, with handles, but for what counts.
 func (l *lab) ruleset() string {
 	var lines []string

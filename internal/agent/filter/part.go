@@ -10,6 +10,8 @@
 //	firewall-…   may it leave and arrive? device → chain of its firewall group, see firewall.go (12, 15)
 //	arrive       may the receiver get it? likewise; packets of connections pass                    (20)
 //
+// What these chains ask nearly every packet, they look for by the index of its device first (present.go).
+//
 // Read documents.go for what the server says, then state.go: it turns each document that changes into changes of sets and
 // chains. A rule of a group is one rule in the kernel, whatever the number of ports that have the group (groups.go), and
 // the members of a remote group or an address group are elements of a set (members.go). zones.go keeps networks with the
@@ -99,6 +101,7 @@ type Part struct {
 
 	recorder *recorder
 	gates    gates
+	presence presence
 }
 
 // New makes the part; the kernel is not touched before the first pass. Close gives its sockets back.
@@ -204,6 +207,9 @@ func (p *Part) pass(view *agent.View) error {
 		if err := p.begin(); err != nil {
 			return err
 		}
+	}
+	if err := p.findDevices(); err != nil {
+		return err
 	}
 	p.take(view)
 	if p.state.narrowed.newcomers {
@@ -414,6 +420,7 @@ func (p *Part) Watch(ctx context.Context, changed func()) error {
 				changed()
 			}
 			p.gates.hear(e, changed)
+			p.presence.hear(e, changed)
 		})
 	})
 	group.Go(func() error {

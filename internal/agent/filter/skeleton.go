@@ -2,6 +2,7 @@ package filter
 
 import (
 	"encoding/binary"
+	"maps"
 	"slices"
 	"time"
 
@@ -70,6 +71,7 @@ func filterSets() map[string]rs.Set {
 		setBlocks4: blocks(rs.IPv4), setBlocks6: blocks(rs.IPv6),
 		setOwn4: of(rs.DeviceName, rs.IPv4), setOwn6: of(rs.DeviceName, rs.IPv6),
 	}
+	maps.Copy(all, presentSets())
 	for _, r := range reasons {
 		all[r.counters()] = rs.Set{
 			Key: []rs.Field{rs.DeviceName}, Holds: rs.Counters, Timeout: dropMemory, Size: maxDropCounters,
@@ -193,6 +195,7 @@ func filterChains(f form) map[string]rs.Chain {
 	// Before connections are tracked: a frame that lies about its sender is not even remembered. What an honest sender says
 	// needs one lookup.
 	all["prerouting"] = base(rs.Prerouting, -300,
+		presentSender(),
 		rs.NewRule("6: its own address", frameIs(0x08, 0x00), sender4, rs.Map(setIDs4, first, first), rs.SetMark(first),
 			rs.Then(rs.Accept)),
 		rs.NewRule("6: its own address", frameIs(0x86, 0xdd), sender6, rs.Map(setIDs6, first, first), rs.SetMark(first),
@@ -205,6 +208,7 @@ func filterChains(f form) map[string]rs.Chain {
 		rs.NewRule("a port that is not known", named(inKey), dropOut("unknown-device")),
 	)
 	all["arrive"] = base(rs.Forward, 20,
+		presentReceiver(),
 		rs.NewRule("by device", outKey, rs.Go(setReceivers, first)),
 		rs.NewRule("the mark is for the way through the bridge only", hasMark, setMark(0)),
 		rs.NewRule("tunnels and the like", notOfPort(outKey), rs.Then(rs.Accept)),
@@ -274,7 +278,12 @@ func trackChains(f form) map[string]rs.Chain {
 // rules of the sender's groups allow. Connections mean nothing to ports whose groups are stateless: those are asked for only
 // where there are some.
 func leaveChain(anyStateless bool) rs.Chain {
-	rules := screenRules()
+	var rules []rs.Rule
+	if !anyStateless {
+		// The screens would find nothing: there is no answer to who has no address, which is what makes a connection.
+		rules = append(rules, rs.NewRule("TCP of a connection", hasMark, isProtocol(protocolTCP), rs.Then(rs.Accept)))
+	}
+	rules = append(rules, screenRules()...)
 	if anyStateless {
 		rules = append(rules, rs.NewRule("stateless groups", hasMark, inKey, rs.Go(setEgressAny, first)))
 	}

@@ -24,6 +24,7 @@ type state struct {
 
 	ports    map[string]*wiredPort // by key
 	devices  map[string]string     // device → key of the port that has it
+	indexes  map[string]int        // of the devices that there are
 	groups   map[string]*group     // by id
 	members  map[string]*members   // by set
 	unmerged map[string]bool       // sets whose blocks have changed
@@ -305,7 +306,7 @@ func (s *state) wire(key string, p *port) {
 	if p.err == nil {
 		s.joinNetwork(p.network, p.device)
 	}
-	now.elements = now.wantedElements(zoneMark(s.zones.of(p.network)))
+	now.elements = now.wantedElements(s.place(p))
 	s.ports[key] = now
 	s.devices[p.device] = key
 	for e, v := range now.elements {
@@ -416,8 +417,8 @@ func (s *state) chooseChains(p *wiredPort) {
 	}
 }
 
-// wantedElements are what the tables have about a port, in whose network the mark is that of the zone.
-func (p *wiredPort) wantedElements(zone uint32) map[element]rs.Value {
+// wantedElements are what the tables have about a port.
+func (p *wiredPort) wantedElements(at place) map[element]rs.Value {
 	all := map[element]rs.Value{}
 	device := rs.Device(p.device)
 	put := func(set string, v rs.Value, fields ...[]byte) {
@@ -436,6 +437,8 @@ func (p *wiredPort) wantedElements(zone uint32) map[element]rs.Value {
 	to(setReceivers, rs.Jump(p.chains[1]))
 	if !p.stateful {
 		to(setEgressAny, rs.Jump(p.chains[0]))
+	} else if at.index != 0 {
+		all[element{setPresent, rs.Element{First: rs.Key(rs.Index(at.index))}}] = rs.Value{}
 	}
 	put(setFiltered, rs.Value{})
 	for _, a := range p.fixed {
@@ -449,12 +452,12 @@ func (p *wiredPort) wantedElements(zone uint32) map[element]rs.Value {
 	for m, blocks := range p.identities {
 		put(setMACs, rs.Value{}, mac(m))
 		put(setTwins, rs.Value{}, mac(m), mac(m))
-		p.putIdentities(m, blocks, zone, all)
+		p.putIdentities(m, blocks, at, all)
 	}
 	return all
 }
 
-func (p *wiredPort) putIdentities(m netlinkx.MAC, identities []netip.Prefix, zone uint32, all map[element]rs.Value) {
+func (p *wiredPort) putIdentities(m netlinkx.MAC, identities []netip.Prefix, at place, all map[element]rs.Value) {
 	var blocks netipx.IPSetBuilder
 	for _, b := range identities {
 		if !single(b) {
@@ -468,7 +471,12 @@ func (p *wiredPort) putIdentities(m netlinkx.MAC, identities []netip.Prefix, zon
 		if b.Addr().Is6() {
 			set = setIDs6
 		}
-		all[element{set, rs.Element{First: rs.Key(rs.Device(p.device), mac(m), b.Addr().AsSlice())}}] = rs.Value{Mark: zone}
+		all[element{set, rs.Element{First: rs.Key(rs.Device(p.device), mac(m), b.Addr().AsSlice())}}] = rs.Value{Mark: at.zone}
+		if b.Addr().Is4() && at.index != 0 {
+			ether := append(mac(m), 0x08, 0x00)
+			key := rs.Key(rs.Index(at.index), ether, b.Addr().AsSlice())
+			all[element{setPresent4, rs.Element{First: key}}] = rs.Value{Mark: at.zone}
+		}
 	}
 	// Nobody is the unspecified address, whatever the blocks of his pairs.
 	blocks.Remove(netip.IPv4Unspecified())

@@ -139,7 +139,7 @@ func (t *Table) newSet(name string, s Set) message {
 		b.nest(unix.NFTA_SET_DESC, func() { s.describe(b) })
 		// Keys are shown as if in network byte order, but for names.
 		order := byte(2)
-		if len(s.Key) == 1 && s.Key[0] == DeviceName {
+		if len(s.Key) == 1 && (s.Key[0] == DeviceName || s.Key[0] == DeviceIndex) {
 			order = 1
 		}
 		b.bytes(unix.NFTA_SET_USERDATA, []byte{0, 4, order, 0, 0, 0})

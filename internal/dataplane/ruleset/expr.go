@@ -34,6 +34,8 @@ type Meta uint32
 const (
 	InDevice  Meta = unix.NFT_META_IIFNAME
 	OutDevice Meta = unix.NFT_META_OIFNAME
+	InIndex   Meta = unix.NFT_META_IIF
+	OutIndex  Meta = unix.NFT_META_OIF
 	EtherType Meta = unix.NFT_META_PROTOCOL // behind a VLAN tag, if there is one
 	Protocol  Meta = unix.NFT_META_L4PROTO  // of the upper layer
 	Mark      Meta = unix.NFT_META_MARK

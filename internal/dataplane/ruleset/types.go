@@ -86,12 +86,13 @@ type Field struct{ number, length int }
 
 // The fields of keys, with their lengths in bytes.
 var (
-	DeviceName = Field{41, unix.IFNAMSIZ}
-	MAC        = Field{9, 6}
-	IPv4       = Field{7, 4}
-	IPv6       = Field{8, 16}
-	Upper      = Field{12, 1} // the number of the upper layer's protocol
-	Ports      = Field{4, 4}  // its first four bytes
+	DeviceName  = Field{41, unix.IFNAMSIZ}
+	DeviceIndex = Field{20, 4}
+	MAC         = Field{9, 6}
+	IPv4        = Field{7, 4}
+	IPv6        = Field{8, 16}
+	Upper       = Field{12, 1} // the number of the upper layer's protocol
+	Ports       = Field{4, 4}  // its first four bytes
 )
 
 // padded is the room that the field takes in a key of several.
@@ -171,6 +172,9 @@ func Device(name string) []byte {
 	copy(b, name)
 	return b
 }
+
+// Index is the key field of a device's index.
+func Index(n int) []byte { return Native(uint32(n)) }
 
 // Value is what a map holds for an element; the zero Value in a set.
 type Value struct {
