@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"maps"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -115,7 +114,7 @@ func (s *state) refresh(p *wiredPort) {
 	for e, v := range now {
 		s.filter.Put(e.set, e.Element, v)
 	}
-	for e := range maps.Keys(p.elements) {
+	for e := range p.elements {
 		if _, wanted := now[e]; !wanted {
 			s.filter.Remove(e.set, e.Element)
 		}
