@@ -15,7 +15,8 @@ import (
 // may flush it: `nft flush ruleset` would open all ports until the agent has seen it. There, each device in a bridge of ours
 // sends only what has the mark of what the filters have let pass. The filters set it at the very end of the way through
 // the bridge; traffic control, which has nothing to do with nftables, asks for it (netlinkx.SetGate). Without the table
-// there is no mark, and everything is closed, from one packet to the next.
+// there is no mark, and everything is closed, from one packet to the next. When the table is put right, what marks comes
+// last, so that no packet gets the mark that was past the filters before they were there again.
 //
 // Answers to ARP that the bridge itself gives do not go through it; a table of the family of ARP marks them.
 //
@@ -60,7 +61,7 @@ func (g *gates) open(s *state) {
 	g.listening.Store(true)
 	s.filter.WantSet(setGated, rs.Set{Key: []rs.Field{rs.DeviceName}})
 	s.filter.WantChain(passedChain, rs.Chain{
-		Base:  &rs.Base{Hook: rs.Postrouting, Priority: 300},
+		Base: &rs.Base{Hook: rs.Postrouting, Priority: 300}, Vouches: true,
 		Rules: []rs.Rule{rs.NewRule("the gate of the device lets it pass", outKey, rs.In(setGated, first), setMark(passed))},
 	})
 }

@@ -68,6 +68,36 @@ func TestAFlushedTableIsClosedAtOnce(t *testing.T) {
 	}
 }
 
+// TestTheRepairOfAFlushedTableLetsNothingThrough: a packet that has passed the emptied filters must not come to the mark of
+// those that are put back.
+func TestTheRepairOfAFlushedTableLetsNothingThrough(t *testing.T) {
+	l := exposedLab(t)
+	l.apply(open("default"), portDocument(port(networkA, 1, "default")), portDocument(port(networkA, 2, "default")))
+	a, b := l.workload(networkA, 1), l.workload(networkA, 2)
+	l.reconcile()
+	forbidden := newFlow(t, a, b, ip4(2)+":6000")
+	var stop atomic.Bool
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for !stop.Load() {
+			forbidden.send()
+		}
+	}()
+	for range 50 {
+		l.Run("nft", "flush table bridge neutrino-filter")
+		l.reconcile()
+		if l.part.Changes() == 0 {
+			t.Error("nothing was repaired")
+		}
+	}
+	stop.Store(true)
+	<-done
+	if n := forbidden.arrived(); n != 0 || forbidden.sent < 1000 {
+		t.Errorf("%d of %d forbidden packets arrived", n, forbidden.sent)
+	}
+}
+
 // TestWithoutGatesAFlushOpens is what the gates are for: the same without them lets forbidden packets pass.
 func TestWithoutGatesAFlushOpens(t *testing.T) {
 	l := exposedLab(t)

@@ -6,49 +6,106 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
-// Apply makes the kernel's table as it is wanted, in one transaction. changes is the number of objects that were not
-// right. What the kernel refuses is left as it is there, and told by Err, and the rest is done. With an error nothing is
-// known of the table.
+// attempts bounds how often a change begins anew because others have changed the ruleset meanwhile. Reading it takes a
+// fraction of a second at most.
+const attempts = 10
+
+// Apply makes the kernel's table as it is wanted, in one transaction, and in one more for chains that vouch. changes is the
+// number of objects that were not right. What the kernel refuses is left as it is there, and told by Err, and the rest is
+// done. With an error nothing is known of the table.
 func (t *Table) Apply() (changes int, err error) {
 	t.drifted, t.reread = false, false
+	for range attempts {
+		var n int
+		n, err = t.apply()
+		changes += n
+		if !errors.Is(err, errStale) {
+			break
+		}
+	}
+	if errors.Is(err, errStale) {
+		err = fmt.Errorf("others change nftables faster than the table %s can be read and written", t)
+	}
+	if err != nil {
+		t.have = nil
+		return 0, err
+	}
+	t.drifted = t.reread && changes > 0
+	return changes, nil
+}
+
+func (t *Table) apply() (changes int, err error) {
 	if err := t.observe(); err != nil {
 		return 0, err
 	}
 	if !t.have.exists {
 		if err := t.create(); err != nil {
-			t.have = nil
 			return 0, err
 		}
 	}
 	if t.outdated() {
 		if err := t.replace(); err != nil {
-			t.have = nil
 			return 0, err
 		}
 	}
+	changes, err = t.change(false)
+	if err == nil && len(t.dirtyChains) > 0 {
+		grace()
+		var n int
+		n, err = t.change(true)
+		changes += n
+	}
+	if err != nil {
+		return changes, fmt.Errorf("change the nftables table %s: %w", t, err)
+	}
+	return changes, nil
+}
+
+// change makes one transaction, with or without the rules of chains that vouch. changes is how many objects it has changed.
+func (t *Table) change(vouching bool) (changes int, err error) {
 	for {
-		p := plan{Table: t}
+		p := plan{Table: t, vouching: vouching}
 		if err := p.make(); err != nil {
-			t.have = nil
 			return 0, err
 		}
-		err := t.conn.commit(p.messages)
+		err := t.commit(p.messages)
 		var refused Refused
 		if errors.As(err, &refused) && refused[""] == nil && t.leaveOut(refused) {
 			continue
 		}
 		if err != nil {
-			t.have = nil
-			return 0, fmt.Errorf("change the nftables table %s: %w", t, err)
+			return 0, err
 		}
 		p.done()
-		t.drifted = t.reread && p.changes > 0
-		t.generation, err = t.conn.generation()
-		return p.changes, err
+		return p.changes, nil
+	}
+}
+
+// commit makes a transaction. Of a table that anybody can change, it must be known what is there: it is made only if nobody
+// has changed anything since that was read.
+func (t *Table) commit(messages []message) error {
+	if t.owned || len(messages) == 0 {
+		return t.conn.commit(messages, 0)
+	}
+	err := t.conn.commit(messages, t.generation)
+	if err == nil {
+		t.generation++
+	}
+	return err
+}
+
+// grace waits until all packets that are on their way through the kernel now have been through. The membarrier of all
+// processes waits for that (synchronize_rcu in kernel/sched/membarrier.c); where a kernel has none, packets get a time that
+// is long for them.
+func grace() {
+	const global = 1 // MEMBARRIER_CMD_GLOBAL, linux/membarrier.h
+	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, global, 0, 0); errno != 0 {
+		time.Sleep(50 * time.Millisecond)
 	}
 }
 
@@ -80,7 +137,7 @@ func (t *Table) outdated() bool {
 
 // replace has the table written anew. It is emptied first, since what is wanted cannot stand beside what is there.
 func (t *Table) replace() error {
-	if err := t.conn.commit([]message{t.delTable()}); err != nil {
+	if err := t.conn.commit([]message{t.delTable()}, 0); err != nil {
 		return fmt.Errorf("remove the outdated nftables table %s %s: %w", t.family, t.name, err)
 	}
 	t.have = &actual{chains: map[string]*actualChain{}, sets: map[string]*actualSet{}, limits: map[string]bool{}}
@@ -94,9 +151,11 @@ func (t *Table) replace() error {
 // plan is the difference as a transaction. What is referred to comes before what refers to it, and goes after it.
 type plan struct {
 	*Table
+	vouching bool // also the rules of chains that vouch
 	messages []message
 	changes  int
 	effects  []func() // on what is believed of the kernel, once it has been done
+	later    []string // chains whose rules are for another transaction
 }
 
 func (p *plan) make() error {
@@ -217,6 +276,10 @@ func (p *plan) setRules(name string, c Chain) error {
 	if slices.EqualFunc(have.rules, c.Rules, func(a actualRule, w Rule) bool { return a.comment == w.comment }) {
 		return nil
 	}
+	if c.Vouches && !p.vouching {
+		p.later = append(p.later, name)
+		return nil
+	}
 	if c.AnyOrder {
 		return p.amend(name, c, have)
 	}
@@ -299,4 +362,7 @@ func (p *plan) done() {
 	clear(p.dirtyChains)
 	clear(p.dirtySets)
 	clear(p.dirtyElements)
+	for _, name := range p.later {
+		p.dirtyChains[name] = true
+	}
 }

@@ -110,16 +110,25 @@ func (r Refused) Error() string {
 	return "nothing was refused"
 }
 
-// commit sends messages as one transaction: all of it is done, or nothing.
-func (c *Conn) commit(messages []message) error {
+// errStale says that a transaction was not made because somebody else has made one.
+const errStale = unix.ERESTART
+
+// commit sends messages as one transaction: all of it is done, or nothing. With a generation, it is done only if that is
+// still the generation of the ruleset; else the error is errStale.
+func (c *Conn) commit(messages []message, generation uint32) error {
 	if len(messages) == 0 {
 		return nil
 	}
-	size := 3 * 32
+	size := 4 * 32
 	for _, m := range messages {
 		size += headerLength + len(m.body)
 	}
 	b, _ := c.header(make([]byte, 0, size), unix.NFNL_MSG_BATCH_BEGIN, 0, unix.AF_UNSPEC, unix.NFNL_SUBSYS_NFTABLES)
+	if generation != 0 {
+		attribute := buffer(b)
+		attribute.u32(unix.NFNL_BATCH_GENID, generation)
+		b = attribute
+	}
 	seal(b, 0)
 	first := c.sequence + 1
 	var last uint32

@@ -1,12 +1,17 @@
 package ruleset_test
 
 import (
+	"bytes"
 	"fmt"
 	"net/netip"
+	"os/exec"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
 	rs "github.com/neutrino-net/neutrino/internal/dataplane/ruleset"
 	"github.com/neutrino-net/neutrino/internal/testkit"
 )
@@ -260,5 +265,81 @@ func TestATableOfNobodyIsPutRight(t *testing.T) {
 	h.Run("nft", "add table inet theirs")
 	if n := apply(t, table); n != 0 || table.Drifted() {
 		t.Errorf("a table of somebody else: %d changes", n)
+	}
+}
+
+// TestWhatVouchesIsNeverThereAlone: others empty a table of nobody again and again, also between a reading and the change
+// that is made upon it. What says that the others have seen a packet is there with them or not at all.
+func TestWhatVouchesIsNeverThereAlone(t *testing.T) {
+	h := testkit.NewHost(t, "ruleset")
+	h.Run("nft", "add table bridge ours")
+	table := rs.NewTable(open(t, h), rs.Bridge, "ours")
+	table.WantChain("asks", rs.Chain{
+		Base: &rs.Base{Hook: rs.Forward}, Rules: []rs.Rule{rs.NewRule("asks", rs.Then(rs.Drop))},
+	})
+	table.WantChain("vouches", rs.Chain{
+		Base: &rs.Base{Hook: rs.Postrouting}, Vouches: true, Rules: []rs.Rule{rs.NewRule("vouches", rs.Then(rs.Accept))},
+	})
+	transactions := monitor(t, h)
+	var others sync.WaitGroup
+	var flushed atomic.Int32
+	for range 4 {
+		others.Go(func() {
+			for range 20 {
+				if out, err := h.Try("nft", "flush table bridge ours"); err != nil {
+					t.Error(err, out)
+				}
+				flushed.Add(1)
+			}
+		})
+	}
+	repaired := 0
+	for flushed.Load() < 80 {
+		if apply(t, table) > 0 {
+			repaired++
+		}
+	}
+	others.Wait()
+	apply(t, table)
+	asks, vouches := false, false
+	for _, transaction := range transactions() {
+		for _, line := range transaction {
+			action, rule, _ := strings.Cut(line, " rule bridge ours ")
+			switch name, _, _ := strings.Cut(rule, " "); name {
+			case "asks":
+				asks = action == "add"
+			case "vouches":
+				vouches = action == "add"
+			}
+		}
+		if vouches && !asks {
+			t.Errorf("alone since %q", transaction)
+		}
+	}
+	if !asks || !vouches || repaired < 10 {
+		t.Errorf("repaired %d times; there at the end: %v, %v", repaired, asks, vouches)
+	}
+}
+
+// monitor records the changes of the ruleset of the host, by transaction, until they are asked for.
+func monitor(t testing.TB, h *testkit.Host) (transactions func() [][]string) {
+	var out bytes.Buffer
+	cmd := exec.Command("nft", "monitor")
+	cmd.Stdout = &out
+	h.Check(netns.Do(h.NS, cmd.Start))
+	time.Sleep(200 * time.Millisecond)
+	return func() (all [][]string) {
+		time.Sleep(200 * time.Millisecond)
+		h.Check(cmd.Process.Kill())
+		cmd.Wait() // was killed
+		var now []string
+		for line := range strings.Lines(out.String()) {
+			if strings.HasPrefix(line, "# new generation") {
+				all, now = append(all, now), nil
+			} else {
+				now = append(now, strings.TrimSpace(line))
+			}
+		}
+		return all
 	}
 }

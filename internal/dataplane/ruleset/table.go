@@ -177,7 +177,7 @@ func (t *Table) observe() error {
 		return nil
 	}
 	// With changes of our own under way, it could not be told whose they are.
-	t.reread = t.have != nil && len(t.dirtyChains)+len(t.dirtySets)+len(t.dirtyElements) == 0
+	t.reread = t.reread || t.have != nil && len(t.dirtyChains)+len(t.dirtySets)+len(t.dirtyElements) == 0
 	have, err := t.read()
 	if err != nil {
 		return fmt.Errorf("read the nftables table %s: %w", t, err)
@@ -189,7 +189,7 @@ func (t *Table) observe() error {
 		return fmt.Errorf("nftables table %s: %w", t, ErrOwned)
 	default:
 		// It has outlived its process: it is ours from now on.
-		if err := t.conn.commit([]message{t.newTable(flagOwner | flagPersist)}); err != nil {
+		if err := t.conn.commit([]message{t.newTable(flagOwner | flagPersist)}, 0); err != nil {
 			return fmt.Errorf("take over the nftables table %s: %w", t, err)
 		}
 		t.owned = true
@@ -201,10 +201,10 @@ func (t *Table) observe() error {
 
 // create makes an empty table, one of our own where the kernel can do it.
 func (t *Table) create() error {
-	err := t.conn.commit([]message{t.newTable(flagOwner | flagPersist)})
+	err := t.conn.commit([]message{t.newTable(flagOwner | flagPersist)}, 0)
 	t.owned = true
 	if isRefused(err, unix.EOPNOTSUPP) || isRefused(err, unix.EINVAL) {
-		err = t.conn.commit([]message{t.newTable(0)})
+		err = t.conn.commit([]message{t.newTable(0)}, 0)
 		t.owned = false
 	}
 	if err != nil {
@@ -212,7 +212,8 @@ func (t *Table) create() error {
 		return fmt.Errorf("make the nftables table %s: %w", t, err)
 	}
 	t.have.exists = true
-	return nil
+	t.generation, err = t.conn.generation()
+	return err
 }
 
 func isRefused(err error, errno unix.Errno) bool {
@@ -269,7 +270,7 @@ func has[K comparable, V any](m map[K]V, key K) bool {
 
 // Delete removes the table with all that is in it, if it is there.
 func (t *Table) Delete() error {
-	if err := t.conn.commit([]message{t.delTable()}); err != nil && !isRefused(err, unix.ENOENT) {
+	if err := t.conn.commit([]message{t.delTable()}, 0); err != nil && !isRefused(err, unix.ENOENT) {
 		return fmt.Errorf("remove the nftables table %s: %w", t, err)
 	}
 	t.have, t.owned = nil, false

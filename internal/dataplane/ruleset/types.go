@@ -56,6 +56,9 @@ type Chain struct {
 	// AnyOrder says that the order of the rules does not matter, as where all of them accept: then one rule comes and
 	// goes, and the others keep their place and their counters.
 	AnyOrder bool
+	// Vouches says that the rules tell of a packet that all other chains have let it pass. They are written when those are in
+	// place and the packets that had passed before, when there was nothing to stop them, are through.
+	Vouches bool
 }
 
 // Rule is what a packet is asked, and what becomes of it.
