@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -192,6 +193,11 @@ func (l *lab) workload(network string, n int) *testkit.Host {
 	l.t.Helper()
 	w := l.Plug(device(n), mac(n), ip4(n)+"/16", ip6(n)+"/64")
 	l.attach(network, device(n))
+	// The kernel has devices work some time after it was told that they are up; until then they drop everything.
+	testkit.Eventually(l.t, 10*time.Second, "the device of the workload working", func() bool {
+		return strings.Contains(w.Run("ip", "link", "show", "dev", "eth0"), "state UP") &&
+			strings.Contains(l.Run("bridge", "link", "show", "dev", device(n)), "state forwarding")
+	})
 	return w
 }
 
