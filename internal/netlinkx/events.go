@@ -18,6 +18,9 @@ type Event struct {
 	Link    *Link
 	Neigh   *Neigh
 	Deleted bool
+	// OfPort says that a bridge tells of the attributes of its port, or that the device is none any more. Most other attributes
+	// of the device are not told then.
+	OfPort bool
 }
 
 // Subscribe calls f, in order, for every change of a device, of a neighbour and of a forwarding entry, until ctx ends;
@@ -72,7 +75,7 @@ func parseEvent(kind uint16, data []byte) (Event, bool) {
 	switch kind {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		if l, err := parseLink(data); err == nil {
-			return Event{Link: l, Deleted: kind == unix.RTM_DELLINK}, true
+			return Event{Link: l, Deleted: kind == unix.RTM_DELLINK, OfPort: data[0] == unix.AF_BRIDGE}, true
 		}
 	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
 		if n, err := parseNeigh(data); err == nil {

@@ -145,6 +145,10 @@ func parseLink(m []byte) (*Link, error) {
 			l.Parent = u32(v)
 		case unix.IFLA_LINKINFO:
 			parseLinkInfo(l, v)
+		case unix.IFLA_PROTINFO:
+			if header.Family == unix.AF_BRIDGE { // a bridge tells of its port
+				parsePort(l, v)
+			}
 		case unix.IFLA_AF_SPEC:
 			eachAttr(v, func(family int, v []byte) {
 				if family == unix.AF_INET6 {
@@ -180,18 +184,22 @@ func parseLinkInfo(l *Link, b []byte) {
 		eachAttr(data, func(kind int, v []byte) { parseVXLAN(l.VXLAN, kind, v) })
 	}
 	if slaveKind == "bridge" {
-		l.Port, l.Flooded = &PortInfo{}, true
-		eachAttr(slaveData, func(kind int, v []byte) {
-			switch kind {
-			case nl.IFLA_BRPORT_PROXYARP_WIFI:
-				l.Port.AnswerARP = flag(v)
-			case nl.IFLA_BRPORT_NEIGH_SUPPRESS:
-				l.Port.NeighSuppress = flag(v)
-			case nl.IFLA_BRPORT_UNICAST_FLOOD, nl.IFLA_BRPORT_MCAST_FLOOD, nl.IFLA_BRPORT_BCAST_FLOOD:
-				l.Flooded = l.Flooded && flag(v)
-			}
-		})
+		parsePort(l, slaveData)
 	}
+}
+
+func parsePort(l *Link, b []byte) {
+	l.Port, l.Flooded = &PortInfo{}, true
+	eachAttr(b, func(kind int, v []byte) {
+		switch kind {
+		case nl.IFLA_BRPORT_PROXYARP_WIFI:
+			l.Port.AnswerARP = flag(v)
+		case nl.IFLA_BRPORT_NEIGH_SUPPRESS:
+			l.Port.NeighSuppress = flag(v)
+		case nl.IFLA_BRPORT_UNICAST_FLOOD, nl.IFLA_BRPORT_MCAST_FLOOD, nl.IFLA_BRPORT_BCAST_FLOOD:
+			l.Flooded = l.Flooded && flag(v)
+		}
+	})
 }
 
 func parseBridge(b *BridgeInfo, kind int, v []byte) {

@@ -1,9 +1,11 @@
 package l2_test
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -346,5 +348,42 @@ func TestPoisonedDocumentsHoldUpNoOther(t *testing.T) {
 	}
 	if n := strings.Count(kernel(h), "neigh "); n != 480 {
 		t.Errorf("%d neighbours in the kernel, want 480", n)
+	}
+}
+
+// TestWhatBridgesTellOfTheirPortsIsHeardOnce: gateways that move change what thousands of ports are handed, and nobody else
+// has to look for that.
+func TestWhatBridgesTellOfTheirPortsIsHeardOnce(t *testing.T) {
+	h := testkit.Underlay(t, 1)[0]
+	part, _ := newPart(t, h, 0)
+	plug(h, 1)
+	apply(t, part, vxlan(networkA, 100), port(networkA, 1))
+	var heard atomic.Int32
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- part.Watch(ctx, func() { heard.Add(1) }) }()
+	set := func(attribute, value string) {
+		h.Run("bridge", "link", "set", "dev", device(1), attribute, value)
+	}
+	since := func() int32 {
+		time.Sleep(100 * time.Millisecond)
+		return heard.Swap(0)
+	}
+	testkit.Eventually(t, 5*time.Second, "watching", func() bool { return heard.Load() > 0 })
+	set("flood", "off")
+	since()
+	set("flood", "on")
+	set("bcast_flood", "off")
+	set("mcast_flood", "off")
+	if n := since(); n != 0 {
+		t.Errorf("what a port is handed was heard %d times", n)
+	}
+	set("neigh_suppress", "on")
+	if since() == 0 {
+		t.Error("what the part keeps right was changed, and not heard of")
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }

@@ -307,8 +307,9 @@ func (p *Part) Watch(ctx context.Context, changed func()) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error {
 		defer p.watching.Store(false)
+		told := ports{}
 		return p.handle.Subscribe(ctx, func(e netlinkx.Event) {
-			if !p.concerns(e) {
+			if news := told.hear(e); !news || !p.concerns(e) {
 				return
 			}
 			if e.Link == nil {
@@ -326,6 +327,26 @@ func (p *Part) Watch(ctx context.Context, changed func()) error {
 		}, append(guardTables(), nft.Table{Family: "bridge", Name: anycastTable})...)
 	})
 	return group.Wait()
+}
+
+// ports are what bridges have told of their ports, by the index of the device.
+type ports map[int]netlinkx.PortInfo
+
+// hear takes an event in, and says whether it tells anything new. When gateways move, bridges tell of thousands of ports that
+// these are handed less or more from now on, which is none of our work.
+func (p ports) hear(e netlinkx.Event) (news bool) {
+	switch {
+	case e.Neigh != nil:
+	case e.Link == nil: // events were lost
+		clear(p)
+	case e.Deleted:
+		delete(p, e.Link.Index)
+	case e.OfPort && e.Link.Port != nil:
+		before, known := p[e.Link.Index]
+		p[e.Link.Index] = *e.Link.Port
+		return !known || before != *e.Link.Port
+	}
+	return true
 }
 
 // concerns sorts out the noise: workloads make the kernel learn addresses all the time, and that is none of our work.

@@ -35,7 +35,7 @@ const closers = 16
 const holdPause = 50 * time.Millisecond
 
 // announcePause is that before an address is announced again, since its network may not have been wired the first time.
-// There is no third time: an announcement goes to everybody in the network, and hundreds may have to be made.
+// There is no other time, but for insist: an announcement goes to everybody in the network, and hundreds may have to be made.
 const announcePause = 1500 * time.Millisecond
 
 // speaker sends what routers say by themselves: announcements of addresses, and router advertisements. One goroutine
@@ -189,6 +189,27 @@ func (s *speaker) announcements(router string, ns *netns.Handle, w *wanted, plac
 	}
 	for _, a := range v.announcements {
 		s.expect(a.next)
+	}
+}
+
+// insist sends what is to be announced again at once, too.
+func (s *speaker) insist(router string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v := s.voices[router]; v != nil {
+		for _, a := range v.announcements {
+			s.send(router, v, a)
+		}
+	}
+}
+
+// hush drops what is still to be announced: the router is not to be heard any more.
+func (s *speaker) hush(router string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v := s.voices[router]; v != nil {
+		v.announcements = nil
+		s.closePacket(v)
 	}
 }
 
@@ -355,10 +376,7 @@ func (s *speaker) announceDue(router string, v *voice, now time.Time) {
 			left = append(left, a)
 			continue
 		}
-		// A leg that is gone meanwhile has nothing to announce.
-		if err := a.send(v.packet); err != nil && !errors.Is(err, os.ErrClosed) {
-			s.log.Debug("an address was not announced", "router", router, "address", a.leg.prefix, "error", err)
-		}
+		s.send(router, v, a)
 		if !a.again {
 			a.again, a.next = true, now.Add(announcePause)
 			left = append(left, a)
@@ -367,6 +385,13 @@ func (s *speaker) announceDue(router string, v *voice, now time.Time) {
 	v.announcements = left
 	if len(left) == 0 {
 		s.closePacket(v)
+	}
+}
+
+// send sends an announcement. A leg that is gone meanwhile has nothing to announce.
+func (s *speaker) send(router string, v *voice, a announcement) {
+	if err := a.send(v.packet); err != nil && !errors.Is(err, os.ErrClosed) {
+		s.log.Debug("an address was not announced", "router", router, "address", a.leg.prefix, "error", err)
 	}
 }
 

@@ -50,7 +50,7 @@ var standbyTableID = nftmap.Table{Family: unix.NFPROTO_NETDEV, Name: standbyTabl
 
 // standby is what it takes to switch a router, without waiting for a pass.
 type standby struct {
-	group string // never changes
+	router, group string // never change
 
 	// mu lets one switch the router at a time; ns is nil when the router is gone.
 	mu     sync.Mutex
@@ -177,7 +177,7 @@ func (s *session) ensureStandby(legs map[string]int) error {
 		known = nil
 	}
 	if known == nil {
-		known = &standby{group: s.group}
+		known = &standby{router: s.router.id, group: s.group}
 	}
 	known.mu.Lock()
 	defer known.mu.Unlock()
@@ -323,8 +323,10 @@ func (p *Part) Switch() error {
 			ids = append(ids, id)
 		}
 	}
-	ids = append(ids, last...)
-	for _, id := range ids {
+	// First of all, they are handed less: what the other host's routers announce meanwhile is for everybody, and each leg that
+	// hears it costs.
+	quiet, err := p.quieten(all, ids)
+	for _, id := range append(ids, last...) {
 		workers.Go(func() error {
 			did, err := p.switchOne(id, all[id])
 			mu.Lock()
@@ -338,9 +340,21 @@ func (p *Part) Switch() error {
 			return nil
 		})
 	}
-	err := workers.Wait()
-	// What follows is not as urgent. Announcements are for everybody: those of all routers would go to all others.
-	for _, x := range p.standbys.end(switched) {
+	err = errors.Join(err, workers.Wait())
+	for _, x := range quiet {
+		x.mu.Lock()
+		if x.active { // after all
+			switched = append(switched, x)
+		}
+		x.mu.Unlock()
+	}
+	// What follows is not as urgent. Announcements are for everybody: those of all routers would go to all others. While these
+	// do not hear them yet, a second time costs little, and makes good what was lost when everything moved.
+	done := p.standbys.end(switched)
+	for _, x := range done {
+		p.speaker.insist(x.router)
+	}
+	for _, x := range done {
 		x.mu.Lock()
 		switch {
 		case x.ns == nil:
@@ -352,6 +366,20 @@ func (p *Part) Switch() error {
 		x.mu.Unlock()
 	}
 	return errors.Join(err, errors.Join(failed...))
+}
+
+// quieten has the bridges hand less to the routers that are to fall silent, and returns these.
+func (p *Part) quieten(all map[string]*standby, ids []string) (quiet []*standby, err error) {
+	for _, id := range ids {
+		x := all[id]
+		x.mu.Lock()
+		if active, known := p.options.Roles.Active(x.group); x.ns != nil && x.active && known && !active {
+			quiet = append(quiet, x)
+			err = errors.Join(err, p.flood(x.wanted, false))
+		}
+		x.mu.Unlock()
+	}
+	return quiet, err
 }
 
 // switchOne switches a router, and says whether there was something to do.
@@ -382,8 +410,8 @@ func (p *Part) switchOne(router string, x *standby) (did bool, err error) {
 	}
 	x.active = active
 	if !active {
-		// At once: what the other host's routers announce meanwhile is for everybody, and each that hears it costs.
-		return true, p.flood(x.wanted, false)
+		p.speaker.hush(router)
+		return true, nil
 	}
 	p.speaker.announce(router, x.ns, x.wanted, moved(x.wanted, x.index))
 	p.speaker.again(router)

@@ -58,6 +58,13 @@ func TestAStandbyIsMuteAndProgrammed(t *testing.T) {
 	tenant, outside = w.a1.Capture("eth0", "icmp6 and ip6[40] == 134"), w.internet.Capture("eth0", "arp")
 	w.become("g1", true)
 	testkit.Eventually(t, patience, "announced", func() bool { return strings.Contains(outside.Seen(), "tell 203.0.113.5") })
+	announced := time.Now()
+	testkit.Eventually(t, patience, "announced twice", func() bool {
+		return strings.Count(outside.Seen(), "tell 203.0.113.5") > 1
+	})
+	if took := time.Since(announced); took > time.Second {
+		t.Errorf("what may have been lost in the midst of a move was made good after %v", took)
+	}
 	expect(t, w.internet, "tcp", "203.0.113.11:80", "203.0.113.254")
 	expect(t, w.a1, "tcp", "10.0.2.10:80", "10.0.1.11")
 	testkit.Eventually(t, patience, "with an address of the prefix", func() bool { return slaac(w.a1) != "" })
