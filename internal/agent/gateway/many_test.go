@@ -50,6 +50,7 @@ func (w *world) moves(t testing.TB, routers int, cause func(g *gatewayHost)) (fi
 	start := time.Now()
 	cause(w.hosts[0])
 	testkit.Eventually(t, time.Minute, "all routers announced by the second host", func() bool {
+		time.Sleep(20 * time.Millisecond) // to look is work, too
 		text, seen := capture.Seen(), map[string]bool{}
 		if first == 0 && strings.Contains(text, "tell 203.0.") {
 			first = time.Since(start)

@@ -83,6 +83,7 @@ type Part struct {
 	watcher   *nswatch.Watcher
 	speaker   *speaker
 	standbys  standbys
+	flooded   chan *standby // for keepQuiet
 
 	// routers is used by Reconcile only, which is never called twice at the same time; it lets each router be worked on by
 	// one goroutine.
@@ -111,7 +112,8 @@ func New(options Options) (*Part, error) {
 		return nil, err
 	}
 	p := &Part{options: options, host: host, hostInode: inode, routers: map[string]*router{}, dirty: map[string]nswatch.Kind{}}
-	p.standbys.byRouter = map[string]*standby{}
+	p.standbys.byRouter, p.standbys.byGateway = map[string]*standby{}, map[string]*standby{}
+	p.flooded = make(chan *standby, maxFlooded)
 	p.watcher = nswatch.New(options.Namespace, p.touched)
 	p.speaker = newSpeaker(options.Logger)
 	return p, nil
@@ -257,12 +259,17 @@ func (p *Part) statuses(view *agent.View, groups map[string]documents) ([]agent.
 	return out, nil
 }
 
-// Watch implements agent.Part: it hears of changes in the namespaces and of their names, and lets the routers speak.
+// Watch implements agent.Part: it hears of changes in the namespaces and of their names, and of bridges that take legs in,
+// and lets the routers speak.
 func (p *Part) Watch(ctx context.Context, changed func()) error {
 	p.setChanged(changed)
 	defer p.setChanged(nil)
 	changed() // what happened before was not announced
-	return p.speaker.run(ctx)
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.speaker.run(ctx) })
+	group.Go(func() error { return p.keepQuiet(ctx) })
+	group.Go(func() error { return p.host.Subscribe(ctx, p.heard) })
+	return group.Wait()
 }
 
 func (p *Part) setChanged(changed func()) {

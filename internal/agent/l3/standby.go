@@ -1,6 +1,7 @@
 package l3
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -50,7 +51,8 @@ var standbyTableID = nftmap.Table{Family: unix.NFPROTO_NETDEV, Name: standbyTabl
 
 // standby is what it takes to switch a router, without waiting for a pass.
 type standby struct {
-	router, group string // never change
+	router, group string   // never change
+	gateways      []string // the keys that standbys.byGateway has for it
 
 	// mu lets one switch the router at a time; ns is nil when the router is gone.
 	mu     sync.Mutex
@@ -63,8 +65,9 @@ type standby struct {
 
 // standbys are those of all routers that belong to a group.
 type standbys struct {
-	mu       sync.Mutex
-	byRouter map[string]*standby
+	mu        sync.Mutex
+	byRouter  map[string]*standby
+	byGateway map[string]*standby // by the outer ends of the legs on external networks
 	// switching is how many calls of Switch there are now, switched what they have switched.
 	switching int
 	switched  []*standby
@@ -101,6 +104,27 @@ func (s *standbys) put(router string, x *standby) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.byRouter[router] = x
+	s.dropGateways(x)
+	for i := range x.wanted.legs {
+		if l := &x.wanted.legs[i]; l.gateway {
+			x.gateways = append(x.gateways, l.host)
+			s.byGateway[l.host] = x
+		}
+	}
+}
+
+func (s *standbys) dropGateways(x *standby) {
+	for _, device := range x.gateways {
+		delete(s.byGateway, device)
+	}
+	x.gateways = nil
+}
+
+// gateway is the router of which the device is the outer end of a leg on an external network, or nil.
+func (s *standbys) gateway(device string) *standby {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byGateway[device]
 }
 
 // forget ends the switching of a router, and waits for one that is under way.
@@ -108,6 +132,9 @@ func (s *standbys) forget(router string) {
 	s.mu.Lock()
 	x := s.byRouter[router]
 	delete(s.byRouter, router)
+	if x != nil {
+		s.dropGateways(x)
+	}
 	s.mu.Unlock()
 	if x != nil {
 		x.mu.Lock()
@@ -252,6 +279,41 @@ func (p *Part) flood(w *wanted, on bool) error {
 	return nil
 }
 
+// maxFlooded bounds the legs that wait for keepQuiet; thousands come into bridges when a host starts.
+const maxFlooded = 16384
+
+// heard takes note of a bridge that hands a leg what is for everybody: it may just have come into the bridge, and its router
+// may be mute.
+func (p *Part) heard(e netlinkx.Event) {
+	if !e.OfPort || e.Deleted || !e.Link.Flooded {
+		return
+	}
+	if x := p.standbys.gateway(e.Link.Name); x != nil {
+		select {
+		case p.flooded <- x:
+		default: // the next pass that looks at it finds it
+		}
+	}
+}
+
+// keepQuiet has mute routers handed less whenever their legs have come into a bridge.
+func (p *Part) keepQuiet(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case x := <-p.flooded:
+			x.mu.Lock()
+			if x.ns != nil && !x.active {
+				if err := p.flood(x.wanted, false); err != nil {
+					p.options.Logger.Warn("a mute router is handed broadcasts", "part", name, "router", x.router, "error", err)
+				}
+			}
+			x.mu.Unlock()
+		}
+	}
+}
+
 // forgetPlaces has the bridges of this host forget that the MACs of mute legs are here.
 func (p *Part) forgetPlaces(x *standby) {
 	for i := range x.wanted.legs {
@@ -291,8 +353,9 @@ func moved(w *wanted, legs map[string]int) (all []place) {
 	return all
 }
 
-// calm is how long other work waits after routers have been switched: groups move one after the other.
-const calm = 500 * time.Millisecond
+// calm is how long other work waits after routers have been switched: groups move one after the other, and from one host to
+// another, which may share more than a network.
+const calm = 2 * time.Second
 
 // Switch makes the routers of gateway groups active or mute, as Roles tells now; it is to be called when that has
 // changed. Routers that are not programmed yet become what they have to be by the pass that programs them.
@@ -359,7 +422,9 @@ func (p *Part) Switch() error {
 		switch {
 		case x.ns == nil:
 		case x.active:
-			err = errors.Join(err, p.flood(x.wanted, true))
+			if active, _ := p.options.Roles.Active(x.group); active { // else it is about to fall silent
+				err = errors.Join(err, p.flood(x.wanted, true))
+			}
 		default:
 			p.forgetPlaces(x)
 		}

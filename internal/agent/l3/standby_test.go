@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
+	"github.com/neutrino-net/neutrino/internal/model"
 	"github.com/neutrino-net/neutrino/internal/testkit"
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
@@ -53,6 +54,15 @@ func TestAStandbyIsMuteAndProgrammed(t *testing.T) {
 			t.Errorf("the router was heard while another host forwards for it:\n%s", seen)
 		}
 	}
+
+	// It is handed nothing that is for everybody, whoever wants that.
+	leg := model.DeviceName(w.gateway.PortId)
+	handed := func(want string) func() bool {
+		return func() bool { return strings.Contains(w.host.Run("bridge", "-d", "link", "show", "dev", leg), want) }
+	}
+	testkit.Eventually(t, patience, "handed less", handed("bcast_flood off"))
+	w.host.Run("bridge", "link", "set", "dev", leg, "flood", "on", "mcast_flood", "on", "bcast_flood", "on")
+	testkit.Eventually(t, time.Second, "handed less again", handed("bcast_flood off"))
 
 	// The networks learn where the router's MACs are now by what it says.
 	tenant, outside = w.a1.Capture("eth0", "icmp6 and ip6[40] == 134"), w.internet.Capture("eth0", "arp")
