@@ -212,13 +212,6 @@ func (h *hub) acknowledge(c *conn, revision int64) {
 	c.flights = slices.Delete(c.flights, 0, n)
 }
 
-// newest returns the newest snapshot that the hub has seen.
-func (h *hub) newest() *state.Snapshot {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.snapshot
-}
-
 // waiting is since when the oldest change that the host has not applied waits; zero: it is in step.
 func (p *progress) waiting() time.Time {
 	if len(p.flights) > 0 {

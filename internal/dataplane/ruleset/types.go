@@ -130,10 +130,6 @@ type Set struct {
 	Size uint32
 }
 
-func (s Set) equal(o Set) bool {
-	return slices.Equal(s.Key, o.Key) && s.Holds == o.Holds && s.Intervals == o.Intervals && s.Timeout == o.Timeout
-}
-
 func (s Set) keyLength() int {
 	if len(s.Key) == 1 {
 		return s.Key[0].length
