@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -60,6 +61,22 @@ func newFlow(t *testing.T, from, to *testkit.Host, address string) *flow {
 		<-done
 	})
 	return f
+}
+
+// keepSending sends without a pause until the returned function is called.
+func (f *flow) keepSending() (stop func()) {
+	var stopped atomic.Bool
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for !stopped.Load() {
+			f.send()
+		}
+	}()
+	return func() {
+		stopped.Store(true)
+		<-done
+	}
 }
 
 func (f *flow) send() {

@@ -2,7 +2,6 @@ package filter_test
 
 import (
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,14 +39,7 @@ func TestAFlushedTableIsClosedAtOnce(t *testing.T) {
 				allowed.send()
 				return allowed.arrived() > 0
 			})
-			var stop atomic.Bool
-			done := make(chan struct{})
-			go func() {
-				defer close(done)
-				for !stop.Load() {
-					forbidden.send()
-				}
-			}()
+			stop := forbidden.keepSending()
 			l.Run("nft", command)
 			time.Sleep(300 * time.Millisecond) // nobody repairs it
 			before := allowed.arrived()
@@ -55,8 +47,7 @@ func TestAFlushedTableIsClosedAtOnce(t *testing.T) {
 				allowed.send()
 			}
 			l.reconcile()
-			stop.Store(true)
-			<-done
+			stop()
 			testkit.Eventually(t, 5*time.Second, "flowing again", func() bool {
 				allowed.send()
 				return allowed.arrived() > before+10
@@ -76,14 +67,7 @@ func TestTheRepairOfAFlushedTableLetsNothingThrough(t *testing.T) {
 	a, b := l.workload(networkA, 1), l.workload(networkA, 2)
 	l.reconcile()
 	forbidden := newFlow(t, a, b, ip4(2)+":6000")
-	var stop atomic.Bool
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for !stop.Load() {
-			forbidden.send()
-		}
-	}()
+	stop := forbidden.keepSending()
 	for range 50 {
 		l.Run("nft", "flush table bridge neutrino-filter")
 		l.reconcile()
@@ -91,8 +75,7 @@ func TestTheRepairOfAFlushedTableLetsNothingThrough(t *testing.T) {
 			t.Error("nothing was repaired")
 		}
 	}
-	stop.Store(true)
-	<-done
+	stop()
 	if n := forbidden.arrived(); n != 0 || forbidden.sent < 1000 {
 		t.Errorf("%d of %d forbidden packets arrived", n, forbidden.sent)
 	}
