@@ -74,12 +74,14 @@ func (c *Capture) Stop() string {
 	return strings.TrimSpace(c.out.String())
 }
 
-// Monitor records every netlink event of the host from now on; the returned function ends it and tells them.
+// Monitor records every netlink event of the host from now on; the returned function ends it and tells them. What the
+// kernel has learned by itself (resolving an address, forwarding a frame) is left out: it comes with traffic at any time.
 func (h *Host) Monitor() (stop func() []string) {
 	h.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var mu sync.Mutex
 	var seen []string
+	marks := 0
 	ready, done := make(chan struct{}), make(chan error, 1)
 	go func() {
 		first := sync.OnceFunc(func() { close(ready) })
@@ -87,8 +89,12 @@ func (h *Host) Monitor() (stop func() []string) {
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
+			case e.Link != nil && e.Link.Name == "lo":
+				marks++
 			case e.Link != nil:
 				seen = append(seen, fmt.Sprintf("link %s deleted=%v", e.Link.Name, e.Deleted))
+			case e.Neigh != nil && !e.Deleted && !e.Neigh.Static():
+				return
 			case e.Neigh != nil:
 				seen = append(seen, fmt.Sprintf("neigh %+v deleted=%v", *e.Neigh, e.Deleted))
 			default:
@@ -108,19 +114,19 @@ func (h *Host) Monitor() (stop func() []string) {
 		h.drain(func() int {
 			mu.Lock()
 			defer mu.Unlock()
-			return len(seen)
+			return marks
 		})
 		end()
-		return slices.DeleteFunc(seen, func(e string) bool { return strings.HasPrefix(e, "link lo ") })
+		return seen
 	}
 }
 
-// drain waits until the events that are under way have arrived: a mark is made in the kernel, and waited for.
-func (h *Host) drain(count func() int) {
+// drain waits until the events that are under way have arrived: a mark is made on lo, and waited for.
+func (h *Host) drain(marks func() int) {
 	lo := h.Link("lo")
-	before := count()
+	before := marks()
 	h.Check(h.NL.SetAlias(lo.Index, "mark"))
-	Eventually(h.t, 5*time.Second, "told of the mark", func() bool { return count() > before })
+	Eventually(h.t, 5*time.Second, "told of the mark", func() bool { return marks() > before })
 }
 
 // Announce sends a gratuitous ARP request and reply for the address from a device inside: what a router does that
