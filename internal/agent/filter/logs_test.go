@@ -119,6 +119,24 @@ func TestAcceptedAndDroppedConnectionsAreRecordedOnce(t *testing.T) {
 	}
 }
 
+func TestWhatANewDeviceGetsIsRecordedAtOnce(t *testing.T) {
+	l := newLab(t, networkA)
+	watch(t, l)
+	l.apply(open("default"), logDocument("log-1", func(*sb.Log) {}))
+	for n := 1; n <= 4; n++ {
+		l.apply(portDocument(port(networkA, n, "default")))
+	}
+	a := l.workload(networkA, 1)
+	l.recording()
+	for n := 2; n <= 4; n++ { // one soon after the other, and others' packets have been recorded before
+		l.workload(networkA, n)
+		send(a, 4444, ip4(n), 1)
+	}
+	for n := 2; n <= 4; n++ {
+		l.records(n, 1)
+	}
+}
+
 func TestALieIsRecordedOnItsWayOut(t *testing.T) {
 	l := newLab(t, networkA)
 	watch(t, l)

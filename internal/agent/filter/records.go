@@ -32,21 +32,18 @@ type recorder struct {
 
 	// Of the goroutine that reads:
 	devices  map[int]string // by index
-	looked   time.Time      // when devices were looked at last
+	looks    *rate.Limiter  // of looking at devices for the sake of one that is not known
 	limiters map[string]*rate.Limiter
 }
 
-// Pauses of the recorder.
-const (
-	recordRetry = 5 * time.Second
-	// devicesInterval bounds how often devices are looked at for the sake of one that is not known.
-	devicesInterval = time.Second
-)
+// recordRetry is the pause after trouble.
+const recordRetry = 5 * time.Second
 
 func newRecorder(p *Part) *recorder {
 	return &recorder{
 		part: p, file: packetlog.New(p.options.LogDir, packetlog.DefaultSize, packetlog.DefaultFiles),
 		changed: make(chan struct{}, 1), devices: map[int]string{}, limiters: map[string]*rate.Limiter{},
+		looks: rate.NewLimiter(1, 10), // many devices may come within a second
 	}
 }
 
@@ -172,10 +169,9 @@ func (r *recorder) limiter(record packetlog.Record) *rate.Limiter {
 
 // device is the name of the device with the index.
 func (r *recorder) device(index int, now time.Time) string {
-	if name := r.devices[index]; name != "" || index == 0 || now.Sub(r.looked) < devicesInterval {
+	if name := r.devices[index]; name != "" || index == 0 || !r.looks.AllowN(now, 1) {
 		return name
 	}
-	r.looked = now
 	r.part.mu.Lock()
 	links, err := r.part.handle.Links()
 	r.part.mu.Unlock()
