@@ -74,6 +74,13 @@ func (c *Capture) Stop() string {
 	return strings.TrimSpace(c.out.String())
 }
 
+// Dropped ends the recording and returns what there is to know of frames that it has missed.
+func (c *Capture) Dropped() string {
+	c.Stop()
+	lines := strings.Split(strings.TrimSpace(c.note.String()), "\n")
+	return lines[len(lines)-1]
+}
+
 // Monitor records every netlink event of the host from now on; the returned function ends it and tells them. What the
 // kernel has learned by itself (resolving an address, forwarding a frame) is left out: it comes with traffic at any time.
 func (h *Host) Monitor() (stop func() []string) {

@@ -2,7 +2,9 @@ package gateway_test
 
 import (
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -49,9 +51,15 @@ func (w *world) moves(t testing.TB, routers int, cause func(g *gatewayHost)) (fi
 	defer capture.Stop()
 	start := time.Now()
 	cause(w.hosts[0])
+	seen := map[string]bool{}
+	defer func() {
+		if t.Failed() {
+			t.Logf("of %d routers were announced: %v; %s", routers, slices.Sorted(maps.Keys(seen)), capture.Dropped())
+		}
+	}()
 	testkit.Eventually(t, time.Minute, "all routers announced by the second host", func() bool {
 		time.Sleep(20 * time.Millisecond) // to look is work, too
-		text, seen := capture.Seen(), map[string]bool{}
+		text := capture.Seen()
 		if first == 0 && strings.Contains(text, "tell 203.0.") {
 			first = time.Since(start)
 		}

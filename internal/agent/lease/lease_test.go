@@ -52,6 +52,7 @@ func newBench(t *testing.T) *bench {
 		*into = b.Plug(device(n+1), fmt.Sprintf("02:00:00:00:00:0%d", n+1), address(n+1)+"/24")
 		b.Run("ip", "link", "set", device(n+1), "up", "master", "br0")
 	}
+	testkit.Eventually(t, 10*time.Second, "the devices forward", b.passes)
 	return b
 }
 
