@@ -25,6 +25,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/dataplane/netns"
 	"github.com/neutrino-net/neutrino/internal/plug"
 	"github.com/neutrino-net/neutrino/internal/reconcile"
+	"github.com/neutrino-net/neutrino/internal/testkit"
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
 
@@ -185,13 +186,7 @@ func (h *host) status(key string) agent.Status {
 // eventually polls until the condition holds; the test ends if it does not.
 func (h *host) eventually(what string, condition func() bool) {
 	h.t.Helper()
-	deadline := time.Now().Add(patience)
-	for !condition() {
-		if time.Now().After(deadline) {
-			h.t.Fatalf("not after %v: %s", patience, what)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
+	testkit.Eventually(h.t, patience, what, condition)
 }
 
 // pid is that of the running dnsmasq, 0 if none runs.
