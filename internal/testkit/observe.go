@@ -50,7 +50,8 @@ func (h *Host) Capture(device, filter string) *Capture {
 	h.t.Helper()
 	c := &Capture{host: h, out: &locked{}, note: &locked{}}
 	h.Check(netns.Do(h.NS, func() error {
-		c.cmd = exec.Command("tcpdump", "-n", "-e", "-l", "--immediate-mode", "-i", device, filter)
+		// By itself, tcpdump has room for 32 frames: so many of the greatest length have room in its buffer.
+		c.cmd = exec.Command("tcpdump", "-n", "-e", "-l", "-s", "2048", "-B", "16384", "--immediate-mode", "-i", device, filter)
 		c.cmd.Stdout, c.cmd.Stderr = c.out, c.note
 		return c.cmd.Start()
 	}))

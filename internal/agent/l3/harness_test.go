@@ -46,6 +46,7 @@ type cloud struct {
 	*agent.Agent
 	routes   *l3.Part
 	roles    *roles // nil: the host is in no gateway group
+	nft      string // the program; empty: nft
 	stop     func()
 	revision int64
 
@@ -74,7 +75,7 @@ func (c *cloud) start() {
 	}
 	wires, err := l2.New(l2.Options{Namespace: c.host.NS, Metrics: metrics, Logger: log})
 	c.host.Check(err)
-	options := l3.Options{Namespace: c.host.NS, Metrics: metrics, Logger: log}
+	options := l3.Options{Namespace: c.host.NS, NFT: c.nft, Metrics: metrics, Logger: log}
 	if c.roles != nil {
 		options.Roles = c.roles
 	}

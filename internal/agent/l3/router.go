@@ -52,10 +52,6 @@ type session struct {
 	settled bool
 	// settings: those of the kernel are to be looked at.
 	settings bool
-	// becameActive: the router was mute until this pass.
-	becameActive bool
-	// mute: another host speaks for the router.
-	mute bool
 	// held are the legs that are down until it is certain that they are mute.
 	held []string
 }
@@ -165,13 +161,7 @@ func (s *session) run() error {
 	errs = append(errs, s.ensureRoutes(legs), s.ensureRules(), s.ensureNeighbours(legs), s.ensureProxies(legs),
 		s.ensureHelpers())
 	s.part.speaker.want(s.router.id, s.ns, s.wanted, legs)
-	if s.becameActive {
-		added = moved(s.wanted, legs)
-		s.part.speaker.again(s.router.id)
-	}
-	if !s.mute {
-		s.part.speaker.announce(s.router.id, s.ns, s.wanted, added)
-	}
+	errs = append(errs, s.announce(added))
 	blocking(s.forget(stale, removed)) // the slowest step: the kernel goes through its whole table of connections
 	return errors.Join(errs...)
 }

@@ -35,7 +35,7 @@ const closers = 16
 const holdPause = 50 * time.Millisecond
 
 // announcePause is that before an address is announced again, since its network may not have been wired the first time.
-// There is no other time, but for insist: an announcement goes to everybody in the network, and hundreds may have to be made.
+// There is no other time: an announcement goes to everybody in the network, and hundreds may have to be made.
 const announcePause = 1500 * time.Millisecond
 
 // speaker sends what routers say by themselves: announcements of addresses, and router advertisements. One goroutine
@@ -148,9 +148,9 @@ func (a advertised) equal(b advertised) bool {
 	return a.prefix == b.prefix && a.mode == b.mode && slices.Equal(a.dns, b.dns)
 }
 
-// announce tells the networks of addresses that have appeared, at once and once more.
-func (s *speaker) announce(router string, ns *netns.Handle, w *wanted, places []place) {
-	s.announcements(router, ns, w, places, func(v *voice, a announcement) {
+// announce tells the networks of addresses that have appeared, at once and once more. It says whether it could.
+func (s *speaker) announce(router string, ns *netns.Handle, w *wanted, places []place) bool {
+	return s.announcements(router, ns, w, places, func(v *voice, a announcement) {
 		v.announcements = append(v.announcements, a)
 		s.announceDue(router, v, time.Now())
 	})
@@ -165,22 +165,22 @@ func (s *speaker) repeat(router string, ns *netns.Handle, w *wanted, places []pl
 	})
 }
 
-// announcements has add take in an announcement for each place.
-func (s *speaker) announcements(router string, ns *netns.Handle, w *wanted, places []place, add func(*voice, announcement)) {
+// announcements has add take in an announcement for each place. It says whether the router can be heard.
+func (s *speaker) announcements(router string, ns *netns.Handle, w *wanted, places []place, add func(*voice, announcement)) bool {
 	if len(places) == 0 {
-		return
+		return true
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.voices[router]
 	if v == nil {
-		return
+		return false
 	}
 	if v.packet == nil {
 		var err error
 		if v.packet, err = openPacket(ns); err != nil {
 			s.log.Warn("addresses cannot be announced", "router", router, "error", err)
-			return
+			return false
 		}
 	}
 	for _, p := range places {
@@ -190,17 +190,7 @@ func (s *speaker) announcements(router string, ns *netns.Handle, w *wanted, plac
 	for _, a := range v.announcements {
 		s.expect(a.next)
 	}
-}
-
-// insist sends what is to be announced again at once, too.
-func (s *speaker) insist(router string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if v := s.voices[router]; v != nil {
-		for _, a := range v.announcements {
-			s.send(router, v, a)
-		}
-	}
+	return true
 }
 
 // hush drops what is still to be announced: the router is not to be heard any more.

@@ -61,6 +61,8 @@ type standby struct {
 	wanted *wanted
 	index  map[string]int
 	active bool // as last applied
+	// untold: since it is active, nobody has been told.
+	untold bool
 }
 
 // standbys are those of all routers that belong to a group.
@@ -252,8 +254,7 @@ func (s *session) makeStandby(known *standby) error {
 		}
 		err = s.nft.Apply(standbyTableID, change)
 	}
-	s.becameActive, s.mute = active && len(have) == 0, !active
-	known.active = active
+	known.active, known.untold = active, active && (known.untold || len(have) == 0)
 	if !active && err == nil && len(have) > 0 {
 		s.part.forgetPlaces(known)
 	}
@@ -411,12 +412,8 @@ func (p *Part) Switch() error {
 		}
 		x.mu.Unlock()
 	}
-	// What follows is not as urgent. Announcements are for everybody: those of all routers would go to all others. While these
-	// do not hear them yet, a second time costs little, and makes good what was lost when everything moved.
+	// What follows is not as urgent. Announcements are for everybody: those of all routers would go to all others.
 	done := p.standbys.end(switched)
-	for _, x := range done {
-		p.speaker.insist(x.router)
-	}
 	for _, x := range done {
 		x.mu.Lock()
 		switch {
@@ -473,14 +470,44 @@ func (p *Part) switchOne(router string, x *standby) (did bool, err error) {
 	if err := conn.Apply(standbyTableID, difference(activeLegs, have, x.elements(active))); err != nil {
 		return false, err
 	}
-	x.active = active
+	x.active, x.untold = active, active
 	if !active {
 		p.speaker.hush(router)
 		return true, nil
 	}
-	p.speaker.announce(router, x.ns, x.wanted, moved(x.wanted, x.index))
-	p.speaker.again(router)
+	p.tell(x)
 	return true, nil
+}
+
+// tell announces a router that has become active. While it is still being programmed for the first time, it cannot be heard:
+// the pass that does so tells it then. The lock of x is held.
+func (p *Part) tell(x *standby) {
+	if p.speaker.announce(x.router, x.ns, x.wanted, moved(x.wanted, x.index)) {
+		p.speaker.again(x.router)
+		x.untold = false
+	}
+}
+
+// announce announces the addresses that have been added, if the router may be heard, and the router if it has become active.
+func (s *session) announce(added []place) error {
+	x := s.part.standbys.get(s.router.id)
+	if x == nil {
+		s.part.speaker.announce(s.router.id, s.ns, s.wanted, added)
+		return nil
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case x.ns == nil || !x.active:
+		return nil
+	case !x.untold:
+		s.part.speaker.announce(s.router.id, s.ns, s.wanted, added)
+		return nil
+	}
+	if s.part.tell(x); x.untold {
+		return errors.New("the router is active, and could not be announced")
+	}
+	return nil
 }
 
 // Announce announces the active routers of the groups again: where other hosts have learned that their MACs are may be out

@@ -2,6 +2,8 @@ package l3_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -38,6 +40,34 @@ func (c *cloud) become(group string, active bool) {
 	c.host.Check(c.routes.Switch())
 }
 
+// A router that becomes active while something else about it fails is announced when that is over.
+func TestAnActiveRouterIsAnnouncedHoweverLate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.firewall(&sb.FirewallGroup{Egress: []*sb.FirewallRule{fwRule(allow, 0, 0, 0)}}, w.redLeg)
+	broken := filepath.Join(t.TempDir(), "broken")
+	w.nft = filepath.Join(t.TempDir(), "nft")
+	script := fmt.Sprintf("#!/bin/sh\nt=$(cat)\ncase $t in *neutrino-firewall*) [ ! -e %s ] || exit 1;; esac\necho \"$t\" | exec nft \"$@\"\n", broken)
+	w.host.Check(os.WriteFile(w.nft, []byte(script), 0o755))
+	w.roles = &roles{active: map[string]bool{"g1": false}}
+	w.router.GatewayGroup = "g1"
+	w.start()
+	w.apply()
+	w.allDone()
+
+	outside := w.internet.Capture("eth0", "arp")
+	w.host.Check(os.WriteFile(broken, nil, 0o600))
+	w.roles.mu.Lock()
+	w.roles.active["g1"] = true
+	w.roles.mu.Unlock()
+	w.inside(w.router).Run("nft", "delete", "table", "inet", "neutrino-firewall")
+	testkit.Eventually(t, patience, "in trouble", func() bool { return strings.Contains(w.reason("router/"+w.router.RouterId), "firewalls") })
+	w.host.Check(os.Remove(broken))
+	w.change(func(*sb.Router) {})
+	w.allDone()
+	testkit.Eventually(t, patience, "announced", func() bool { return strings.Contains(outside.Seen(), "tell 203.0.113.5") })
+}
+
 func TestAStandbyIsMuteAndProgrammed(t *testing.T) {
 	t.Parallel()
 	w := full(t)
@@ -68,13 +98,9 @@ func TestAStandbyIsMuteAndProgrammed(t *testing.T) {
 	tenant, outside = w.a1.Capture("eth0", "icmp6 and ip6[40] == 134"), w.internet.Capture("eth0", "arp")
 	w.become("g1", true)
 	testkit.Eventually(t, patience, "announced", func() bool { return strings.Contains(outside.Seen(), "tell 203.0.113.5") })
-	announced := time.Now()
 	testkit.Eventually(t, patience, "announced twice", func() bool {
 		return strings.Count(outside.Seen(), "tell 203.0.113.5") > 1
 	})
-	if took := time.Since(announced); took > time.Second {
-		t.Errorf("what may have been lost in the midst of a move was made good after %v", took)
-	}
 	expect(t, w.internet, "tcp", "203.0.113.11:80", "203.0.113.254")
 	expect(t, w.a1, "tcp", "10.0.2.10:80", "10.0.1.11")
 	testkit.Eventually(t, patience, "with an address of the prefix", func() bool { return slaac(w.a1) != "" })
