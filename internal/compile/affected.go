@@ -179,6 +179,7 @@ func (a *affected) attachment(host, networkID string) {
 		return
 	}
 	a.add(host, kindSegment, networkID)
+	a.firewallsAt(host, networkID)
 	for _, r := range []state.Reader{a.before, a.after} {
 		if !tunnelled(r, networkID) {
 			continue
@@ -255,6 +256,13 @@ func (a *affected) subnet(old, now *model.Subnet) {
 	moved := exists && old.NetworkID != now.NetworkID
 	portsChange := !exists || old.CIDR != now.CIDR || old.GatewayIP != now.GatewayIP
 	hostsChange := !exists || handsOut(old) != handsOut(now)
+	if portsChange || moved {
+		for _, s := range []*model.Subnet{old, now} {
+			if s != nil {
+				a.firewallsOf(s.NetworkID)
+			}
+		}
+	}
 	if portsChange || hostsChange {
 		// Ports that came, went or changed in the same commit are looked at by themselves.
 		for p := range subnetPorts(a.after, s.ID) {

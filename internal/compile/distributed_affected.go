@@ -29,6 +29,7 @@ func (a *affected) distributedBindingIn(r state.Reader, b *model.DistributedBind
 		}
 	}
 	a.router(b.RouterID)
+	a.firewallsOf(b.NetworkID)
 }
 
 // distributedPort adds the documents of a port on the hosts that have it as the interface of a distributed router.

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"iter"
 	"maps"
 	"slices"
@@ -26,7 +27,80 @@ func firewallPorts(r state.Reader, g *model.FirewallGroup) iter.Seq[*model.Port]
 	}
 }
 
-// firewallGroup: ports of the host are in the group.
+// routed says whether the port is the interface of a distributed router, and the host is on its network. Where nobody has
+// such an interface, nobody is routed by it.
+func routed(r state.Reader, p *model.Port, host string) bool {
+	if p.DeviceOwner != model.DeviceOwnerRouterInterfaceDistributed {
+		return false
+	}
+	for b := range state.DistributedBindingsByPort.List(r, p.ID) {
+		if b.NetworkID == p.NetworkID {
+			_, on := hostSegment(r, p.NetworkID, host)
+			return on
+		}
+	}
+	return false
+}
+
+// routedNetwork is what a host needs to know the frames by that the interface of a distributed router forwards.
+func routedNetwork(r state.Reader, p *model.Port) *sb.RoutedNetwork {
+	doc := &sb.RoutedNetwork{PortId: p.ID, NetworkId: p.NetworkID}
+	ports := []*model.Port{p}
+	for router := range state.RoutersByLeg.List(r, p.ID) {
+		if central, ok := state.Ports.Get(r, router.SNATPort(p.ID)); ok && central.ID != p.ID {
+			ports = append(ports, central)
+		}
+	}
+	for _, p := range ports {
+		doc.Macs = append(doc.Macs, p.MAC)
+		for _, f := range p.FixedIPs {
+			doc.Ips = append(doc.Ips, f.IP.String())
+		}
+	}
+	for b := range state.DistributedBindingsByNetwork.List(r, p.NetworkID) {
+		if b.PortID != p.ID {
+			doc.OtherMacs = append(doc.OtherMacs, b.TunnelMAC())
+		}
+	}
+	for s := range state.SubnetsByNetwork.List(r, p.NetworkID) {
+		doc.Blocks = append(doc.Blocks, s.CIDR.Masked().String())
+	}
+	for _, list := range [][]string{doc.Macs, doc.OtherMacs, doc.Ips, doc.Blocks} {
+		slices.Sort(list)
+	}
+	return doc
+}
+
+// firewallPortHosts are the hosts that filter for a port in a group.
+func firewallPortHosts(r state.Reader, p *model.Port) []string {
+	hosts := slices.Clone(state.PortHosts(r, p))
+	if p.DeviceOwner == model.DeviceOwnerRouterInterfaceDistributed {
+		for host := range networkHosts(r, p.NetworkID) {
+			if routed(r, p, host) {
+				hosts = append(hosts, host)
+			}
+		}
+	}
+	return hosts
+}
+
+// routedInterfaces iterates over the interfaces that distributed routers have on the network of hosts, each once.
+func routedInterfaces(r state.Reader, networkID string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		seen := map[string]bool{}
+		for b := range state.DistributedBindingsByNetwork.List(r, networkID) {
+			if seen[b.PortID] {
+				continue
+			}
+			seen[b.PortID] = true
+			if !yield(b.PortID) {
+				return
+			}
+		}
+	}
+}
+
+// firewallGroup: ports of the host are in the group, or interfaces of distributed routers on its networks.
 func firewallGroup(r state.Reader, host, id string) *sb.FirewallGroup {
 	g, ok := state.FirewallGroups.Get(r, id)
 	if !ok || !g.Filters() {
@@ -37,11 +111,15 @@ func firewallGroup(r state.Reader, host, id string) *sb.FirewallGroup {
 		if state.HasPort(r, p, host) {
 			doc.Ports = append(doc.Ports, p.ID)
 		}
+		if routed(r, p, host) {
+			doc.Routed = append(doc.Routed, routedNetwork(r, p))
+		}
 	}
-	if len(doc.Ports) == 0 {
+	if len(doc.Ports)+len(doc.Routed) == 0 {
 		return nil
 	}
 	slices.Sort(doc.Ports)
+	slices.SortFunc(doc.Routed, func(a, b *sb.RoutedNetwork) int { return cmp.Compare(a.PortId, b.PortId) })
 	if !doc.Closed {
 		doc.Ingress, doc.Egress = firewallRules(r, g.IngressPolicyID), firewallRules(r, g.EgressPolicyID)
 	}
@@ -89,16 +167,34 @@ func firewallBlock(a model.FirewallAddress) string {
 	return a.Prefix.Masked().String()
 }
 
-// firewallKeys yields the keys of the groups that the host's ports are in. It returns false when yield does.
+// firewallKeys yields the keys of the groups that the host's ports are in, or interfaces of distributed routers on its
+// networks. It returns false when yield does.
 func firewallKeys(r state.Reader, host string, yield func(string) bool) bool {
-	seen := map[string]bool{}
-	for p := range state.HostPorts(r, host) {
-		for g := range state.FirewallGroupsByPort.List(r, p.ID) {
+	seen, networks := map[string]bool{}, map[string]bool{}
+	groups := func(portID string) bool {
+		for g := range state.FirewallGroupsByPort.List(r, portID) {
 			if seen[g.ID] {
 				continue
 			}
 			seen[g.ID] = true
 			if !yield(kindFirewallGroup + "/" + g.ID) {
+				return false
+			}
+		}
+		return true
+	}
+	for p := range state.HostPorts(r, host) {
+		networks[p.NetworkID] = true
+		if !groups(p.ID) {
+			return false
+		}
+	}
+	for b := range state.DistributedBindingsByHost.List(r, host) {
+		networks[b.NetworkID] = true
+	}
+	for id := range networks {
+		for portID := range routedInterfaces(r, id) {
+			if !groups(portID) {
 				return false
 			}
 		}
@@ -114,11 +210,11 @@ func (c *Compiler) FirewallHosts(r state.Reader, groupID string) (hosts, unplace
 	}
 	all := map[string]bool{}
 	for p := range firewallPorts(r, g) {
-		of := state.PortHosts(r, p)
+		of := firewallPortHosts(r, p)
 		for _, host := range of {
 			all[host] = true
 		}
-		if len(of) == 0 {
+		if len(of) == 0 && p.DeviceOwner != model.DeviceOwnerRouterInterfaceDistributed { // which has nothing to forward
 			unplaced = append(unplaced, p.ID)
 		}
 	}
@@ -146,7 +242,7 @@ func (a *affected) firewallGroup(id string) {
 			continue
 		}
 		for p := range firewallPorts(r, g) {
-			for _, host := range state.PortHosts(r, p) {
+			for _, host := range firewallPortHosts(r, p) {
 				a.add(host, kindFirewallGroup, id)
 			}
 		}
@@ -185,6 +281,26 @@ func (a *affected) firewallPort(id string) {
 	for _, r := range []state.Reader{a.before, a.after} {
 		for g := range state.FirewallGroupsByPort.List(r, id) {
 			a.firewallGroup(g.ID)
+		}
+	}
+}
+
+// firewallsOf adds the groups that have a say in what distributed routers forward from the network and to it.
+func (a *affected) firewallsOf(networkID string) {
+	for _, r := range []state.Reader{a.before, a.after} {
+		for portID := range routedInterfaces(r, networkID) {
+			a.firewallPort(portID)
+		}
+	}
+}
+
+// firewallsAt does so on one host, which has joined the network or left it.
+func (a *affected) firewallsAt(host, networkID string) {
+	for _, r := range []state.Reader{a.before, a.after} {
+		for portID := range routedInterfaces(r, networkID) {
+			for g := range state.FirewallGroupsByPort.List(r, portID) {
+				a.add(host, kindFirewallGroup, g.ID)
+			}
 		}
 	}
 }

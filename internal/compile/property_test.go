@@ -244,7 +244,9 @@ func randomPort(t *rapid.T, id string) *model.Port {
 	p.MAC = rapid.SampledFrom([]string{"fa:16:3e:00:00:01", "fa:16:3e:00:00:02"}).Draw(t, "mac")
 	p.Status = rapid.SampledFrom([]model.PortStatus{model.PortActive, model.PortDown}).Draw(t, "status")
 	p.AdminStateUp = rapid.Bool().Draw(t, "up")
-	p.DeviceOwner = rapid.SampledFrom([]string{"", "compute:nova", model.DeviceOwnerDHCP}).Draw(t, "owner")
+	p.DeviceOwner = rapid.SampledFrom([]string{
+		"", "compute:nova", model.DeviceOwnerDHCP, model.DeviceOwnerRouterInterfaceDistributed,
+	}).Draw(t, "owner")
 	p.DNSName = rapid.SampledFrom([]string{"", "web"}).Draw(t, "dns name")
 	p.Binding.VIFType = rapid.SampledFrom([]model.VIFType{
 		model.VIFBridge, model.VIFBridge, model.VIFBridge, model.VIFUnbound, model.VIFBindingFailed,

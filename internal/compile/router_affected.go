@@ -22,6 +22,11 @@ func (a *affected) router(id string) {
 		if !ok {
 			continue
 		}
+		if router.Distributed {
+			for _, id := range router.InterfaceIDs {
+				a.firewallPort(id)
+			}
+		}
 		for p := range legs(r, router) {
 			for _, host := range state.PortHosts(r, p) {
 				a.add(host, kindRouter, id)

@@ -133,7 +133,7 @@ func (x FirewallRule_Action) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use FirewallRule_Action.Descriptor instead.
 func (FirewallRule_Action) EnumDescriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{24, 0}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{25, 0}
 }
 
 type JoinRequest struct {
@@ -2085,12 +2085,15 @@ func (x *Router) GetCentral() bool {
 //
 // The first rule that matches decides, and what none matches is dropped; packets of connections pass that were let in.
 type FirewallGroup struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	GroupId       string                 `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
-	Ports         []string               `protobuf:"bytes,2,rep,name=ports,proto3" json:"ports,omitempty"`     // ids, sorted: those of this host
-	Closed        bool                   `protobuf:"varint,3,opt,name=closed,proto3" json:"closed,omitempty"`  // nothing passes, also no connection that there was before
-	Ingress       []*FirewallRule        `protobuf:"bytes,4,rep,name=ingress,proto3" json:"ingress,omitempty"` // in order: of what goes to the ports
-	Egress        []*FirewallRule        `protobuf:"bytes,5,rep,name=egress,proto3" json:"egress,omitempty"`   // of what comes from them
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	GroupId string                 `protobuf:"bytes,1,opt,name=group_id,json=groupId,proto3" json:"group_id,omitempty"`
+	Ports   []string               `protobuf:"bytes,2,rep,name=ports,proto3" json:"ports,omitempty"`     // ids, sorted: those of this host
+	Closed  bool                   `protobuf:"varint,3,opt,name=closed,proto3" json:"closed,omitempty"`  // nothing passes, also no connection that there was before
+	Ingress []*FirewallRule        `protobuf:"bytes,4,rep,name=ingress,proto3" json:"ingress,omitempty"` // in order: of what goes to the ports
+	Egress  []*FirewallRule        `protobuf:"bytes,5,rep,name=egress,proto3" json:"egress,omitempty"`   // of what comes from them
+	// The interfaces of distributed routers in the group, on networks that the host is on. What such a router forwards is not
+	// seen whole by any part of it, but by the ports of the workloads: there the group has its say.
+	Routed        []*RoutedNetwork `protobuf:"bytes,6,rep,name=routed,proto3" json:"routed,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2160,6 +2163,102 @@ func (x *FirewallGroup) GetEgress() []*FirewallRule {
 	return nil
 }
 
+func (x *FirewallGroup) GetRouted() []*RoutedNetwork {
+	if x != nil {
+		return x.Routed
+	}
+	return nil
+}
+
+// RoutedNetwork is a network from the side of a distributed router's interface: what is sent from one of its MACs, or to one,
+// is routed, unless it is from or to the router itself.
+type RoutedNetwork struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	PortId    string                 `protobuf:"bytes,1,opt,name=port_id,json=portId,proto3" json:"port_id,omitempty"` // the interface
+	NetworkId string                 `protobuf:"bytes,2,opt,name=network_id,json=networkId,proto3" json:"network_id,omitempty"`
+	// macs are those of the interface and of the central part beside it. By other MACs of the form that interfaces have on
+	// other hosts (4a:…, see Port.tunnel_mac) it is this router, too, unless they are among other_macs: those are of other
+	// routers' interfaces in the network.
+	Macs          []string `protobuf:"bytes,3,rep,name=macs,proto3" json:"macs,omitempty"`
+	OtherMacs     []string `protobuf:"bytes,4,rep,name=other_macs,json=otherMacs,proto3" json:"other_macs,omitempty"`
+	Ips           []string `protobuf:"bytes,5,rep,name=ips,proto3" json:"ips,omitempty"`       // the router's own there
+	Blocks        []string `protobuf:"bytes,6,rep,name=blocks,proto3" json:"blocks,omitempty"` // of the network: whoever is in one is reached without the router
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RoutedNetwork) Reset() {
+	*x = RoutedNetwork{}
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RoutedNetwork) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RoutedNetwork) ProtoMessage() {}
+
+func (x *RoutedNetwork) ProtoReflect() protoreflect.Message {
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RoutedNetwork.ProtoReflect.Descriptor instead.
+func (*RoutedNetwork) Descriptor() ([]byte, []int) {
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *RoutedNetwork) GetPortId() string {
+	if x != nil {
+		return x.PortId
+	}
+	return ""
+}
+
+func (x *RoutedNetwork) GetNetworkId() string {
+	if x != nil {
+		return x.NetworkId
+	}
+	return ""
+}
+
+func (x *RoutedNetwork) GetMacs() []string {
+	if x != nil {
+		return x.Macs
+	}
+	return nil
+}
+
+func (x *RoutedNetwork) GetOtherMacs() []string {
+	if x != nil {
+		return x.OtherMacs
+	}
+	return nil
+}
+
+func (x *RoutedNetwork) GetIps() []string {
+	if x != nil {
+		return x.Ips
+	}
+	return nil
+}
+
+func (x *RoutedNetwork) GetBlocks() []string {
+	if x != nil {
+		return x.Blocks
+	}
+	return nil
+}
+
 // FirewallRule decides about a kind of traffic; fields that are not set match everything.
 type FirewallRule struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -2180,7 +2279,7 @@ type FirewallRule struct {
 
 func (x *FirewallRule) Reset() {
 	*x = FirewallRule{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2192,7 +2291,7 @@ func (x *FirewallRule) String() string {
 func (*FirewallRule) ProtoMessage() {}
 
 func (x *FirewallRule) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[24]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2205,7 +2304,7 @@ func (x *FirewallRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FirewallRule.ProtoReflect.Descriptor instead.
 func (*FirewallRule) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{24}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *FirewallRule) GetRuleId() string {
@@ -2296,7 +2395,7 @@ type GatewayGroup struct {
 
 func (x *GatewayGroup) Reset() {
 	*x = GatewayGroup{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2308,7 +2407,7 @@ func (x *GatewayGroup) String() string {
 func (*GatewayGroup) ProtoMessage() {}
 
 func (x *GatewayGroup) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[25]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2321,7 +2420,7 @@ func (x *GatewayGroup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayGroup.ProtoReflect.Descriptor instead.
 func (*GatewayGroup) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{25}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *GatewayGroup) GetNumber() uint32 {
@@ -2369,7 +2468,7 @@ type GatewayHost struct {
 
 func (x *GatewayHost) Reset() {
 	*x = GatewayHost{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2381,7 +2480,7 @@ func (x *GatewayHost) String() string {
 func (*GatewayHost) ProtoMessage() {}
 
 func (x *GatewayHost) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[26]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2394,7 +2493,7 @@ func (x *GatewayHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GatewayHost.ProtoReflect.Descriptor instead.
 func (*GatewayHost) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{26}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *GatewayHost) GetName() string {
@@ -2436,7 +2535,7 @@ type RouterLeg struct {
 
 func (x *RouterLeg) Reset() {
 	*x = RouterLeg{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2448,7 +2547,7 @@ func (x *RouterLeg) String() string {
 func (*RouterLeg) ProtoMessage() {}
 
 func (x *RouterLeg) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[27]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2461,7 +2560,7 @@ func (x *RouterLeg) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterLeg.ProtoReflect.Descriptor instead.
 func (*RouterLeg) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{27}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *RouterLeg) GetPortId() string {
@@ -2553,7 +2652,7 @@ type RouterPrefix struct {
 
 func (x *RouterPrefix) Reset() {
 	*x = RouterPrefix{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2565,7 +2664,7 @@ func (x *RouterPrefix) String() string {
 func (*RouterPrefix) ProtoMessage() {}
 
 func (x *RouterPrefix) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[28]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2578,7 +2677,7 @@ func (x *RouterPrefix) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RouterPrefix.ProtoReflect.Descriptor instead.
 func (*RouterPrefix) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{28}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *RouterPrefix) GetPrefix() string {
@@ -2614,7 +2713,7 @@ type ConntrackHelper struct {
 
 func (x *ConntrackHelper) Reset() {
 	*x = ConntrackHelper{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2626,7 +2725,7 @@ func (x *ConntrackHelper) String() string {
 func (*ConntrackHelper) ProtoMessage() {}
 
 func (x *ConntrackHelper) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[29]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2639,7 +2738,7 @@ func (x *ConntrackHelper) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ConntrackHelper.ProtoReflect.Descriptor instead.
 func (*ConntrackHelper) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{29}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *ConntrackHelper) GetProtocol() string {
@@ -2679,7 +2778,7 @@ type FloatingIp struct {
 
 func (x *FloatingIp) Reset() {
 	*x = FloatingIp{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2691,7 +2790,7 @@ func (x *FloatingIp) String() string {
 func (*FloatingIp) ProtoMessage() {}
 
 func (x *FloatingIp) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[30]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2704,7 +2803,7 @@ func (x *FloatingIp) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use FloatingIp.ProtoReflect.Descriptor instead.
 func (*FloatingIp) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{30}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *FloatingIp) GetFloatingIpId() string {
@@ -2760,7 +2859,7 @@ type PortForwarding struct {
 
 func (x *PortForwarding) Reset() {
 	*x = PortForwarding{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[31]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2772,7 +2871,7 @@ func (x *PortForwarding) String() string {
 func (*PortForwarding) ProtoMessage() {}
 
 func (x *PortForwarding) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[31]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2785,7 +2884,7 @@ func (x *PortForwarding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PortForwarding.ProtoReflect.Descriptor instead.
 func (*PortForwarding) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{31}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *PortForwarding) GetPortForwardingId() string {
@@ -2869,7 +2968,7 @@ type Neighbour struct {
 
 func (x *Neighbour) Reset() {
 	*x = Neighbour{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[32]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2881,7 +2980,7 @@ func (x *Neighbour) String() string {
 func (*Neighbour) ProtoMessage() {}
 
 func (x *Neighbour) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[32]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2894,7 +2993,7 @@ func (x *Neighbour) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Neighbour.ProtoReflect.Descriptor instead.
 func (*Neighbour) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{32}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Neighbour) GetPortId() string {
@@ -2954,7 +3053,7 @@ type DhcpNetwork struct {
 
 func (x *DhcpNetwork) Reset() {
 	*x = DhcpNetwork{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[33]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2966,7 +3065,7 @@ func (x *DhcpNetwork) String() string {
 func (*DhcpNetwork) ProtoMessage() {}
 
 func (x *DhcpNetwork) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[33]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2979,7 +3078,7 @@ func (x *DhcpNetwork) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpNetwork.ProtoReflect.Descriptor instead.
 func (*DhcpNetwork) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{33}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *DhcpNetwork) GetNetworkId() string {
@@ -3040,7 +3139,7 @@ type DhcpSubnet struct {
 
 func (x *DhcpSubnet) Reset() {
 	*x = DhcpSubnet{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[34]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3052,7 +3151,7 @@ func (x *DhcpSubnet) String() string {
 func (*DhcpSubnet) ProtoMessage() {}
 
 func (x *DhcpSubnet) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[34]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3065,7 +3164,7 @@ func (x *DhcpSubnet) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpSubnet.ProtoReflect.Descriptor instead.
 func (*DhcpSubnet) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{34}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DhcpSubnet) GetSubnetId() string {
@@ -3134,7 +3233,7 @@ type Route struct {
 
 func (x *Route) Reset() {
 	*x = Route{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[35]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3146,7 +3245,7 @@ func (x *Route) String() string {
 func (*Route) ProtoMessage() {}
 
 func (x *Route) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[35]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3159,7 +3258,7 @@ func (x *Route) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Route.ProtoReflect.Descriptor instead.
 func (*Route) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{35}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Route) GetDestination() string {
@@ -3190,7 +3289,7 @@ type DhcpHost struct {
 
 func (x *DhcpHost) Reset() {
 	*x = DhcpHost{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[36]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3202,7 +3301,7 @@ func (x *DhcpHost) String() string {
 func (*DhcpHost) ProtoMessage() {}
 
 func (x *DhcpHost) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[36]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3215,7 +3314,7 @@ func (x *DhcpHost) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpHost.ProtoReflect.Descriptor instead.
 func (*DhcpHost) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{36}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *DhcpHost) GetPortId() string {
@@ -3263,7 +3362,7 @@ type DhcpAddress struct {
 
 func (x *DhcpAddress) Reset() {
 	*x = DhcpAddress{}
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[37]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3275,7 +3374,7 @@ func (x *DhcpAddress) String() string {
 func (*DhcpAddress) ProtoMessage() {}
 
 func (x *DhcpAddress) ProtoReflect() protoreflect.Message {
-	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[37]
+	mi := &file_proto_southbound_v1_southbound_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3288,7 +3387,7 @@ func (x *DhcpAddress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DhcpAddress.ProtoReflect.Descriptor instead.
 func (*DhcpAddress) Descriptor() ([]byte, []int) {
-	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{37}
+	return file_proto_southbound_v1_southbound_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *DhcpAddress) GetSubnetId() string {
@@ -3470,13 +3569,23 @@ const file_proto_southbound_v1_southbound_proto_rawDesc = "" +
 	"\vndp_proxied\x18\b \x03(\tR\n" +
 	"ndpProxied\x12#\n" +
 	"\rgateway_group\x18\t \x01(\tR\fgatewayGroup\x12\x18\n" +
-	"\acentral\x18\x14 \x01(\bR\acentral\"\xd6\x01\n" +
+	"\acentral\x18\x14 \x01(\bR\acentral\"\x95\x02\n" +
 	"\rFirewallGroup\x12\x19\n" +
 	"\bgroup_id\x18\x01 \x01(\tR\agroupId\x12\x14\n" +
 	"\x05ports\x18\x02 \x03(\tR\x05ports\x12\x16\n" +
 	"\x06closed\x18\x03 \x01(\bR\x06closed\x12>\n" +
 	"\aingress\x18\x04 \x03(\v2$.neutrino.southbound.v1.FirewallRuleR\aingress\x12<\n" +
-	"\x06egress\x18\x05 \x03(\v2$.neutrino.southbound.v1.FirewallRuleR\x06egress\"\xe7\x03\n" +
+	"\x06egress\x18\x05 \x03(\v2$.neutrino.southbound.v1.FirewallRuleR\x06egress\x12=\n" +
+	"\x06routed\x18\x06 \x03(\v2%.neutrino.southbound.v1.RoutedNetworkR\x06routed\"\xa4\x01\n" +
+	"\rRoutedNetwork\x12\x17\n" +
+	"\aport_id\x18\x01 \x01(\tR\x06portId\x12\x1d\n" +
+	"\n" +
+	"network_id\x18\x02 \x01(\tR\tnetworkId\x12\x12\n" +
+	"\x04macs\x18\x03 \x03(\tR\x04macs\x12\x1d\n" +
+	"\n" +
+	"other_macs\x18\x04 \x03(\tR\totherMacs\x12\x10\n" +
+	"\x03ips\x18\x05 \x03(\tR\x03ips\x12\x16\n" +
+	"\x06blocks\x18\x06 \x03(\tR\x06blocks\"\xe7\x03\n" +
 	"\fFirewallRule\x12\x17\n" +
 	"\arule_id\x18\x01 \x01(\tR\x06ruleId\x12\x1d\n" +
 	"\n" +
@@ -3610,7 +3719,7 @@ func file_proto_southbound_v1_southbound_proto_rawDescGZIP() []byte {
 }
 
 var file_proto_southbound_v1_southbound_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_proto_southbound_v1_southbound_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
+var file_proto_southbound_v1_southbound_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_proto_southbound_v1_southbound_proto_goTypes = []any{
 	(ObjectStatus_State)(0),   // 0: neutrino.southbound.v1.ObjectStatus.State
 	(FirewallRule_Action)(0),  // 1: neutrino.southbound.v1.FirewallRule.Action
@@ -3638,28 +3747,29 @@ var file_proto_southbound_v1_southbound_proto_goTypes = []any{
 	(*Log)(nil),               // 23: neutrino.southbound.v1.Log
 	(*Router)(nil),            // 24: neutrino.southbound.v1.Router
 	(*FirewallGroup)(nil),     // 25: neutrino.southbound.v1.FirewallGroup
-	(*FirewallRule)(nil),      // 26: neutrino.southbound.v1.FirewallRule
-	(*GatewayGroup)(nil),      // 27: neutrino.southbound.v1.GatewayGroup
-	(*GatewayHost)(nil),       // 28: neutrino.southbound.v1.GatewayHost
-	(*RouterLeg)(nil),         // 29: neutrino.southbound.v1.RouterLeg
-	(*RouterPrefix)(nil),      // 30: neutrino.southbound.v1.RouterPrefix
-	(*ConntrackHelper)(nil),   // 31: neutrino.southbound.v1.ConntrackHelper
-	(*FloatingIp)(nil),        // 32: neutrino.southbound.v1.FloatingIp
-	(*PortForwarding)(nil),    // 33: neutrino.southbound.v1.PortForwarding
-	(*Neighbour)(nil),         // 34: neutrino.southbound.v1.Neighbour
-	(*DhcpNetwork)(nil),       // 35: neutrino.southbound.v1.DhcpNetwork
-	(*DhcpSubnet)(nil),        // 36: neutrino.southbound.v1.DhcpSubnet
-	(*Route)(nil),             // 37: neutrino.southbound.v1.Route
-	(*DhcpHost)(nil),          // 38: neutrino.southbound.v1.DhcpHost
-	(*DhcpAddress)(nil),       // 39: neutrino.southbound.v1.DhcpAddress
-	nil,                       // 40: neutrino.southbound.v1.Hello.BridgeMappingsEntry
+	(*RoutedNetwork)(nil),     // 26: neutrino.southbound.v1.RoutedNetwork
+	(*FirewallRule)(nil),      // 27: neutrino.southbound.v1.FirewallRule
+	(*GatewayGroup)(nil),      // 28: neutrino.southbound.v1.GatewayGroup
+	(*GatewayHost)(nil),       // 29: neutrino.southbound.v1.GatewayHost
+	(*RouterLeg)(nil),         // 30: neutrino.southbound.v1.RouterLeg
+	(*RouterPrefix)(nil),      // 31: neutrino.southbound.v1.RouterPrefix
+	(*ConntrackHelper)(nil),   // 32: neutrino.southbound.v1.ConntrackHelper
+	(*FloatingIp)(nil),        // 33: neutrino.southbound.v1.FloatingIp
+	(*PortForwarding)(nil),    // 34: neutrino.southbound.v1.PortForwarding
+	(*Neighbour)(nil),         // 35: neutrino.southbound.v1.Neighbour
+	(*DhcpNetwork)(nil),       // 36: neutrino.southbound.v1.DhcpNetwork
+	(*DhcpSubnet)(nil),        // 37: neutrino.southbound.v1.DhcpSubnet
+	(*Route)(nil),             // 38: neutrino.southbound.v1.Route
+	(*DhcpHost)(nil),          // 39: neutrino.southbound.v1.DhcpHost
+	(*DhcpAddress)(nil),       // 40: neutrino.southbound.v1.DhcpAddress
+	nil,                       // 41: neutrino.southbound.v1.Hello.BridgeMappingsEntry
 }
 var file_proto_southbound_v1_southbound_proto_depIdxs = []int32{
 	6,  // 0: neutrino.southbound.v1.FromAgent.hello:type_name -> neutrino.southbound.v1.Hello
 	8,  // 1: neutrino.southbound.v1.FromAgent.ack:type_name -> neutrino.southbound.v1.Ack
 	10, // 2: neutrino.southbound.v1.FromAgent.report:type_name -> neutrino.southbound.v1.Report
 	9,  // 3: neutrino.southbound.v1.FromAgent.heartbeat:type_name -> neutrino.southbound.v1.Heartbeat
-	40, // 4: neutrino.southbound.v1.Hello.bridge_mappings:type_name -> neutrino.southbound.v1.Hello.BridgeMappingsEntry
+	41, // 4: neutrino.southbound.v1.Hello.bridge_mappings:type_name -> neutrino.southbound.v1.Hello.BridgeMappingsEntry
 	7,  // 5: neutrino.southbound.v1.Hello.have:type_name -> neutrino.southbound.v1.Digest
 	13, // 6: neutrino.southbound.v1.Report.statuses:type_name -> neutrino.southbound.v1.ObjectStatus
 	11, // 7: neutrino.southbound.v1.Report.roles:type_name -> neutrino.southbound.v1.GatewayRole
@@ -3669,43 +3779,44 @@ var file_proto_southbound_v1_southbound_proto_depIdxs = []int32{
 	16, // 11: neutrino.southbound.v1.Batch.put:type_name -> neutrino.southbound.v1.Document
 	17, // 12: neutrino.southbound.v1.Document.segment:type_name -> neutrino.southbound.v1.Segment
 	18, // 13: neutrino.southbound.v1.Document.port:type_name -> neutrino.southbound.v1.Port
-	34, // 14: neutrino.southbound.v1.Document.neighbour:type_name -> neutrino.southbound.v1.Neighbour
-	35, // 15: neutrino.southbound.v1.Document.dhcp_network:type_name -> neutrino.southbound.v1.DhcpNetwork
-	38, // 16: neutrino.southbound.v1.Document.dhcp_host:type_name -> neutrino.southbound.v1.DhcpHost
+	35, // 14: neutrino.southbound.v1.Document.neighbour:type_name -> neutrino.southbound.v1.Neighbour
+	36, // 15: neutrino.southbound.v1.Document.dhcp_network:type_name -> neutrino.southbound.v1.DhcpNetwork
+	39, // 16: neutrino.southbound.v1.Document.dhcp_host:type_name -> neutrino.southbound.v1.DhcpHost
 	20, // 17: neutrino.southbound.v1.Document.security_group:type_name -> neutrino.southbound.v1.SecurityGroup
 	22, // 18: neutrino.southbound.v1.Document.set_member:type_name -> neutrino.southbound.v1.SetMember
 	24, // 19: neutrino.southbound.v1.Document.router:type_name -> neutrino.southbound.v1.Router
-	32, // 20: neutrino.southbound.v1.Document.floating_ip:type_name -> neutrino.southbound.v1.FloatingIp
-	33, // 21: neutrino.southbound.v1.Document.port_forwarding:type_name -> neutrino.southbound.v1.PortForwarding
-	27, // 22: neutrino.southbound.v1.Document.gateway_group:type_name -> neutrino.southbound.v1.GatewayGroup
+	33, // 20: neutrino.southbound.v1.Document.floating_ip:type_name -> neutrino.southbound.v1.FloatingIp
+	34, // 21: neutrino.southbound.v1.Document.port_forwarding:type_name -> neutrino.southbound.v1.PortForwarding
+	28, // 22: neutrino.southbound.v1.Document.gateway_group:type_name -> neutrino.southbound.v1.GatewayGroup
 	25, // 23: neutrino.southbound.v1.Document.firewall_group:type_name -> neutrino.southbound.v1.FirewallGroup
 	23, // 24: neutrino.southbound.v1.Document.log:type_name -> neutrino.southbound.v1.Log
 	24, // 25: neutrino.southbound.v1.Document.local_router:type_name -> neutrino.southbound.v1.Router
 	19, // 26: neutrino.southbound.v1.Port.address_pairs:type_name -> neutrino.southbound.v1.AddressPair
 	21, // 27: neutrino.southbound.v1.SecurityGroup.rules:type_name -> neutrino.southbound.v1.SecurityGroupRule
-	29, // 28: neutrino.southbound.v1.Router.legs:type_name -> neutrino.southbound.v1.RouterLeg
-	37, // 29: neutrino.southbound.v1.Router.routes:type_name -> neutrino.southbound.v1.Route
-	31, // 30: neutrino.southbound.v1.Router.conntrack_helpers:type_name -> neutrino.southbound.v1.ConntrackHelper
-	26, // 31: neutrino.southbound.v1.FirewallGroup.ingress:type_name -> neutrino.southbound.v1.FirewallRule
-	26, // 32: neutrino.southbound.v1.FirewallGroup.egress:type_name -> neutrino.southbound.v1.FirewallRule
-	1,  // 33: neutrino.southbound.v1.FirewallRule.action:type_name -> neutrino.southbound.v1.FirewallRule.Action
-	28, // 34: neutrino.southbound.v1.GatewayGroup.hosts:type_name -> neutrino.southbound.v1.GatewayHost
-	12, // 35: neutrino.southbound.v1.GatewayGroup.claim:type_name -> neutrino.southbound.v1.GatewayClaim
-	30, // 36: neutrino.southbound.v1.RouterLeg.advertised:type_name -> neutrino.southbound.v1.RouterPrefix
-	36, // 37: neutrino.southbound.v1.DhcpNetwork.subnets:type_name -> neutrino.southbound.v1.DhcpSubnet
-	37, // 38: neutrino.southbound.v1.DhcpSubnet.host_routes:type_name -> neutrino.southbound.v1.Route
-	39, // 39: neutrino.southbound.v1.DhcpHost.addresses:type_name -> neutrino.southbound.v1.DhcpAddress
-	2,  // 40: neutrino.southbound.v1.Southbound.Join:input_type -> neutrino.southbound.v1.JoinRequest
-	3,  // 41: neutrino.southbound.v1.Southbound.Renew:input_type -> neutrino.southbound.v1.RenewRequest
-	5,  // 42: neutrino.southbound.v1.Southbound.Connect:input_type -> neutrino.southbound.v1.FromAgent
-	4,  // 43: neutrino.southbound.v1.Southbound.Join:output_type -> neutrino.southbound.v1.JoinResponse
-	4,  // 44: neutrino.southbound.v1.Southbound.Renew:output_type -> neutrino.southbound.v1.JoinResponse
-	14, // 45: neutrino.southbound.v1.Southbound.Connect:output_type -> neutrino.southbound.v1.ToAgent
-	43, // [43:46] is the sub-list for method output_type
-	40, // [40:43] is the sub-list for method input_type
-	40, // [40:40] is the sub-list for extension type_name
-	40, // [40:40] is the sub-list for extension extendee
-	0,  // [0:40] is the sub-list for field type_name
+	30, // 28: neutrino.southbound.v1.Router.legs:type_name -> neutrino.southbound.v1.RouterLeg
+	38, // 29: neutrino.southbound.v1.Router.routes:type_name -> neutrino.southbound.v1.Route
+	32, // 30: neutrino.southbound.v1.Router.conntrack_helpers:type_name -> neutrino.southbound.v1.ConntrackHelper
+	27, // 31: neutrino.southbound.v1.FirewallGroup.ingress:type_name -> neutrino.southbound.v1.FirewallRule
+	27, // 32: neutrino.southbound.v1.FirewallGroup.egress:type_name -> neutrino.southbound.v1.FirewallRule
+	26, // 33: neutrino.southbound.v1.FirewallGroup.routed:type_name -> neutrino.southbound.v1.RoutedNetwork
+	1,  // 34: neutrino.southbound.v1.FirewallRule.action:type_name -> neutrino.southbound.v1.FirewallRule.Action
+	29, // 35: neutrino.southbound.v1.GatewayGroup.hosts:type_name -> neutrino.southbound.v1.GatewayHost
+	12, // 36: neutrino.southbound.v1.GatewayGroup.claim:type_name -> neutrino.southbound.v1.GatewayClaim
+	31, // 37: neutrino.southbound.v1.RouterLeg.advertised:type_name -> neutrino.southbound.v1.RouterPrefix
+	37, // 38: neutrino.southbound.v1.DhcpNetwork.subnets:type_name -> neutrino.southbound.v1.DhcpSubnet
+	38, // 39: neutrino.southbound.v1.DhcpSubnet.host_routes:type_name -> neutrino.southbound.v1.Route
+	40, // 40: neutrino.southbound.v1.DhcpHost.addresses:type_name -> neutrino.southbound.v1.DhcpAddress
+	2,  // 41: neutrino.southbound.v1.Southbound.Join:input_type -> neutrino.southbound.v1.JoinRequest
+	3,  // 42: neutrino.southbound.v1.Southbound.Renew:input_type -> neutrino.southbound.v1.RenewRequest
+	5,  // 43: neutrino.southbound.v1.Southbound.Connect:input_type -> neutrino.southbound.v1.FromAgent
+	4,  // 44: neutrino.southbound.v1.Southbound.Join:output_type -> neutrino.southbound.v1.JoinResponse
+	4,  // 45: neutrino.southbound.v1.Southbound.Renew:output_type -> neutrino.southbound.v1.JoinResponse
+	14, // 46: neutrino.southbound.v1.Southbound.Connect:output_type -> neutrino.southbound.v1.ToAgent
+	44, // [44:47] is the sub-list for method output_type
+	41, // [41:44] is the sub-list for method input_type
+	41, // [41:41] is the sub-list for extension type_name
+	41, // [41:41] is the sub-list for extension extendee
+	0,  // [0:41] is the sub-list for field type_name
 }
 
 func init() { file_proto_southbound_v1_southbound_proto_init() }
@@ -3739,14 +3850,14 @@ func file_proto_southbound_v1_southbound_proto_init() {
 		(*Document_LocalRouter)(nil),
 	}
 	file_proto_southbound_v1_southbound_proto_msgTypes[19].OneofWrappers = []any{}
-	file_proto_southbound_v1_southbound_proto_msgTypes[24].OneofWrappers = []any{}
+	file_proto_southbound_v1_southbound_proto_msgTypes[25].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_proto_southbound_v1_southbound_proto_rawDesc), len(file_proto_southbound_v1_southbound_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   39,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
