@@ -82,7 +82,7 @@ func (s *state) newCutter(n *narrowed) *cutter {
 		state: s, narrowed: n, version: s.version, single: map[endpoint][]*wiredPort{}, blocks: map[uint16][]*wiredPort{}, suspects: map[*wiredPort]bool{},
 	}
 	for key, p := range s.ports {
-		if p.err != nil || !p.filtered && s.firewalls.of[p.id] == nil && !n.ports[key] {
+		if p.err != nil || !p.filtered && !s.firewalls.concern(p.port) && !n.ports[key] {
 			continue
 		}
 		c.suspects[p] = n.all || n.ports[key] || s.narrowedGroups(n, p)
@@ -166,7 +166,7 @@ func (c *cutter) at(end endpoint) []*wiredPort {
 // enough: it may be that one's. An end that is no filtered port of this host permits everything.
 func (c *cutter) permit(ports []*wiredPort, egress bool, x conntrack.Connection, remote netip.Addr) bool {
 	for _, p := range ports {
-		if (!p.filtered || c.allows(p, egress, x, remote)) && c.firewalls.permits(p, egress, x) {
+		if (!p.filtered || c.allows(p, egress, x, remote)) && c.firewalls.permits(p, egress, x, remote) {
 			return true
 		}
 	}

@@ -20,7 +20,7 @@ import (
 //	firewall-leave    may the sender send it? device → chain of its group           (priority 12, after leave)
 //	firewall-arrive   may the receiver get it? likewise                              (15, before arrive)
 //
-// The rules of a group are one chain for all of its ports. Their order counts.
+// The rules of a group are one chain for all of its ports. Their order counts. routed.go is about what routers forward.
 
 // Sets of devices that are in a group.
 const (
@@ -34,10 +34,21 @@ type firewalls struct {
 	groups map[string]*firewall // by key
 	// of is the group of a port, by the port's id.
 	of map[string]*firewall
-	// devices are those that are in the maps, with the group.
-	devices map[string]string
-	chains  map[string]bool // groups with chains
-	dirty   bool
+	// networks are those where distributed routers have interfaces in groups; see routed.go.
+	networks map[string]interfaces
+	// ports and routes are the ways through the chains of groups and of networks.
+	ports, routes ways
+	chains        map[string]bool // that there are
+	dirty         bool
+}
+
+// ways lead devices to chains, by two maps that are asked by two base chains.
+type ways struct {
+	egress, ingress string            // the maps
+	base            []string          // the chains that ask them, which are there only while a device is in them
+	priority        int32             // of the first of these
+	devices         map[string]string // with the name of what the chains are about
+	chain           func(name string, egress bool) string
 }
 
 // firewall is a group document.
@@ -47,6 +58,7 @@ type firewall struct {
 	// closed: nothing passes but what always does.
 	closed          bool
 	ingress, egress []firewallRule
+	routed          []routedNetwork
 	err             error
 }
 
@@ -61,7 +73,17 @@ type firewallRule struct {
 }
 
 func newFirewalls() firewalls {
-	return firewalls{groups: map[string]*firewall{}, of: map[string]*firewall{}, devices: map[string]string{}, chains: map[string]bool{}}
+	return firewalls{
+		groups: map[string]*firewall{}, of: map[string]*firewall{}, networks: map[string]interfaces{}, chains: map[string]bool{},
+		ports: ways{
+			egress: setFirewallEgress, ingress: setFirewallIngress, chain: firewallChain,
+			base: []string{"firewall-leave", "firewall-arrive"}, priority: 12,
+		},
+		routes: ways{
+			egress: setRoutedEgress, ingress: setRoutedIngress, chain: routedChain,
+			base: []string{"routed-leave", "routed-arrive"}, priority: 13,
+		},
+	}
 }
 
 func (s *state) putFirewall(key string, body *sb.FirewallGroup) {
@@ -69,6 +91,18 @@ func (s *state) putFirewall(key string, body *sb.FirewallGroup) {
 	s.firewalls.groups[key], s.firewalls.dirty = f, true
 	for _, id := range f.ports {
 		s.narrowed.port("port/" + id)
+	}
+	for _, n := range f.routed {
+		s.narrowNetwork(n.network)
+	}
+}
+
+// narrowNetwork has the connections of all workloads on the network looked at.
+func (s *state) narrowNetwork(network string) {
+	for key, p := range s.ports {
+		if p.network == network && !p.trusted {
+			s.narrowed.port(key)
+		}
 	}
 }
 
@@ -79,11 +113,16 @@ func (s *state) removeFirewall(key string) {
 	}
 }
 
-// portFirewall notes that a port has come, changed or gone that is in a group.
-func (s *state) portFirewall(id string) {
-	if s.firewalls.of[id] != nil {
+// portFirewall notes that a port has come, changed or gone that firewalls have a say in.
+func (s *state) portFirewall(p *port) {
+	if s.firewalls.concern(p) {
 		s.firewalls.dirty = true
 	}
+}
+
+// concern says whether any firewall has a say in the port.
+func (w *firewalls) concern(p *port) bool {
+	return w.of[p.id] != nil || !p.trusted && len(w.networks[p.network]) > 0
 }
 
 // settleFirewalls makes chains and maps of the groups, once, however many have changed. Where two claim a port, which one
@@ -94,9 +133,10 @@ func (s *state) settleFirewalls() {
 		return
 	}
 	w.dirty = false
-	before := w.of
-	w.of = map[string]*firewall{}
-	for _, key := range slices.Sorted(maps.Keys(w.groups)) {
+	keys := slices.Sorted(maps.Keys(w.groups))
+	before, routed := w.of, w.networks
+	w.of, w.networks = map[string]*firewall{}, w.routedInterfaces(keys)
+	for _, key := range keys {
 		f := w.groups[key]
 		delete(s.problems, key)
 		if f.err != nil {
@@ -110,13 +150,9 @@ func (s *state) settleFirewalls() {
 			w.of[id] = f
 		}
 	}
-	devices, chains := map[string]string{}, map[string]bool{}
 	for id, f := range w.of {
-		if p := s.ports["port/"+id]; p != nil && p.err == nil && !p.trusted { // those of routers are filtered inside
-			devices[p.device], chains[f.id] = f.id, true
-			if b := before[id]; b == nil || b.id != f.id {
-				s.narrowed.port("port/" + id)
-			}
+		if b := before[id]; b == nil || b.id != f.id {
+			s.narrowed.port("port/" + id)
 		}
 	}
 	for id := range before {
@@ -124,62 +160,104 @@ func (s *state) settleFirewalls() {
 			s.narrowed.port("port/" + id)
 		}
 	}
-	s.wantFirewalls(len(devices) > 0, len(w.devices) > 0)
+	for network := range routed {
+		if len(w.networks[network]) == 0 {
+			s.narrowNetwork(network) // what was cut may be allowed again
+		}
+	}
+	for network, list := range w.networks {
+		if !list.sameAs(routed[network]) {
+			s.narrowNetwork(network)
+		}
+	}
+	s.wireFirewalls()
+}
+
+// wireFirewalls makes the chains, and leads the devices of ports to them.
+func (s *state) wireFirewalls() {
+	w := &s.firewalls
+	ports, routes := map[string]string{}, map[string]string{}
+	groups, networks := map[string]bool{}, map[string]bool{}
+	for _, p := range s.ports {
+		if p.err != nil || p.trusted { // those of routers are filtered inside
+			continue
+		}
+		if f := w.of[p.id]; f != nil {
+			ports[p.device], groups[f.id] = f.id, true
+		}
+		if list := w.networks[p.network]; len(list) > 0 {
+			routes[p.device], networks[p.network] = p.network, true
+			for _, i := range list {
+				groups[i.firewall.id] = true
+			}
+		}
+	}
+	chains := map[string]rs.Chain{}
 	for _, f := range w.groups {
-		if chains[f.id] {
-			s.filter.WantChain(firewallChain(f.id, true), f.chain(true))
-			s.filter.WantChain(firewallChain(f.id, false), f.chain(false))
+		if groups[f.id] {
+			chains[firewallChain(f.id, true)], chains[firewallChain(f.id, false)] = f.chain(true), f.chain(false)
 		}
 	}
-	s.switchFirewalls(devices)
-	for id := range w.chains {
-		if !chains[id] {
-			s.filter.DropChain(firewallChain(id, true))
-			s.filter.DropChain(firewallChain(id, false))
+	for network := range networks {
+		for _, egress := range []bool{true, false} {
+			maps.Copy(chains, w.networks[network].chains(network, egress))
 		}
 	}
-	w.devices, w.chains = devices, chains
-}
-
-// switchFirewalls sends what comes from the devices, and goes to them, through the chains of their groups.
-func (s *state) switchFirewalls(devices map[string]string) {
-	for device := range s.firewalls.devices {
-		if _, still := devices[device]; !still {
-			s.filter.Remove(setFirewallEgress, rs.Element{First: rs.Key(rs.Device(device))})
-			s.filter.Remove(setFirewallIngress, rs.Element{First: rs.Key(rs.Device(device))})
-		}
+	if len(groups) > 0 {
+		maps.Copy(chains, firewallShared())
 	}
-	for device, id := range devices {
-		element := rs.Element{First: rs.Key(rs.Device(device))}
-		s.filter.Put(setFirewallEgress, element, rs.Value{Verdict: rs.Jump(firewallChain(id, true))})
-		s.filter.Put(setFirewallIngress, element, rs.Value{Verdict: rs.Jump(firewallChain(id, false))})
+	for name, chain := range chains {
+		s.filter.WantChain(name, chain)
 	}
-}
-
-// wantFirewalls makes the base chains when the first port is in a group, and removes them with the last one. The maps stay:
-// the kernel removes no chain to which an element leads, and no map before its chains.
-func (s *state) wantFirewalls(now, before bool) {
-	for name, chain := range firewallBase() {
-		switch {
-		case now && !before:
-			s.filter.WantChain(name, chain)
-		case before && !now:
+	s.lead(&w.ports, ports)
+	s.lead(&w.routes, routes)
+	for name := range w.chains {
+		if _, still := chains[name]; !still {
 			s.filter.DropChain(name)
 		}
 	}
+	w.chains = map[string]bool{}
+	for name := range chains {
+		w.chains[name] = true
+	}
 }
 
-func firewallBase() map[string]rs.Chain {
-	base := func(priority int32, key rs.Expr, set string) rs.Chain {
-		return rs.Chain{Base: &rs.Base{Hook: rs.Forward, Priority: priority}, Rules: []rs.Rule{
-			rs.NewRule("by device", key, rs.Go(set, first)),
-		}}
+// lead sends what comes from the devices, and goes to them, through chains. The base chains are there only while there are any
+// devices. The maps stay: the kernel removes no chain to which an element leads, and no map before its chains.
+func (s *state) lead(w *ways, devices map[string]string) {
+	for i, priority := range []int32{0, 3} {
+		key, set := inKey, w.egress
+		if i > 0 {
+			key, set = outKey, w.ingress
+		}
+		switch {
+		case len(devices) > 0 && len(w.devices) == 0:
+			s.filter.WantChain(w.base[i], rs.Chain{Base: &rs.Base{Hook: rs.Forward, Priority: w.priority + priority}, Rules: []rs.Rule{
+				rs.NewRule("by device", key, rs.Go(set, first)),
+			}})
+		case len(devices) == 0 && len(w.devices) > 0:
+			s.filter.DropChain(w.base[i])
+		}
 	}
+	for device := range w.devices {
+		if _, still := devices[device]; !still {
+			s.filter.Remove(w.egress, rs.Element{First: rs.Key(rs.Device(device))})
+			s.filter.Remove(w.ingress, rs.Element{First: rs.Key(rs.Device(device))})
+		}
+	}
+	for device, name := range devices {
+		element := rs.Element{First: rs.Key(rs.Device(device))}
+		s.filter.Put(w.egress, element, rs.Value{Verdict: rs.Jump(w.chain(name, true))})
+		s.filter.Put(w.ingress, element, rs.Value{Verdict: rs.Jump(w.chain(name, false))})
+	}
+	w.devices = devices
+}
+
+// firewallShared are the chains that those of all groups use.
+func firewallShared() map[string]rs.Chain {
 	accept := rs.Then(rs.Accept)
 	icmp6 := func(n byte) rs.Rule { return rs.NewRule("neighbour discovery", isIPv6, icmpType(n), accept) }
 	return map[string]rs.Chain{
-		"firewall-leave":  base(12, inKey, setFirewallEgress),
-		"firewall-arrive": base(15, outKey, setFirewallIngress),
 		"firewall-udp": {Rules: []rs.Rule{
 			rs.NewRule("DHCP", isIPv4, ports(67, 68), accept), rs.NewRule("DHCPv6", isIPv6, ports(547, 546), accept),
 		}},
@@ -276,6 +354,15 @@ func parseFirewall(key string, body *sb.FirewallGroup) *firewall {
 			*of.into = append(*of.into, rule)
 		}
 	}
+	for _, body := range body.GetRouted() {
+		n, err := parseRouted(body)
+		if err != nil && f.err == nil {
+			f.err = fmt.Errorf("an interface of a router cannot be understood: %w", err)
+		}
+		if n.network != "" {
+			f.routed = append(f.routed, n)
+		}
+	}
 	f.closed = f.closed || f.err != nil
 	return f
 }
@@ -321,13 +408,16 @@ func parseFirewallRule(body *sb.FirewallRule) (firewallRule, error) {
 	return r, nil
 }
 
-// permits says whether the firewall of a port lets a connection begin. A port that is in no group permits everything.
-func (w *firewalls) permits(p *wiredPort, egress bool, x conntrack.Connection) bool {
-	f := w.of[p.id]
-	switch {
-	case f == nil:
-		return true
-	case f.closed:
+// permits says whether the firewalls of a port let a connection begin. A port that none has a say in permits everything.
+func (w *firewalls) permits(p *wiredPort, egress bool, x conntrack.Connection, remote netip.Addr) bool {
+	if f := w.of[p.id]; f != nil && !f.permits(egress, x) {
+		return false
+	}
+	return w.networks[p.network].permits(egress, x, remote)
+}
+
+func (f *firewall) permits(egress bool, x conntrack.Connection) bool {
+	if f.closed {
 		return false
 	}
 	rules := f.ingress
@@ -352,6 +442,25 @@ func (r firewallRule) matches(x conntrack.Connection) bool {
 		in(r.sourcePorts, x.SourcePort) && in(r.destinationPort, x.Port)
 }
 
+// names are those of the chains and maps that the group is in force by.
+func (w *firewalls) names(f *firewall) []string {
+	all := []string{firewallChain(f.id, true), firewallChain(f.id, false), "firewall-udp", "firewall-icmp6"}
+	if len(f.ports) > 0 {
+		all = append(all, w.ports.base...)
+		all = append(all, w.ports.egress, w.ports.ingress)
+	}
+	for _, n := range f.routed {
+		all = append(all, w.routes.base...)
+		all = append(all, w.routes.egress, w.routes.ingress)
+		for _, egress := range []bool{true, false} {
+			for name := range w.networks[n.network].chains(n.network, egress) {
+				all = append(all, name)
+			}
+		}
+	}
+	return all
+}
+
 // firewallStatuses tell of the groups that are not among the problems.
 func (p *Part) firewallStatuses() (all []agent.Status) {
 	s := p.state
@@ -360,10 +469,7 @@ func (p *Part) firewallStatuses() (all []agent.Status) {
 			continue
 		}
 		status := agent.Status{Key: key, State: sb.ObjectStatus_STATE_DONE}
-		for _, name := range []string{
-			firewallChain(f.id, true), firewallChain(f.id, false), setFirewallEgress, setFirewallIngress, "firewall-leave",
-			"firewall-arrive", "firewall-udp", "firewall-icmp6",
-		} {
+		for _, name := range s.firewalls.names(f) {
 			if err := p.filter.Err(name); err != nil {
 				status.State, status.Reason = sb.ObjectStatus_STATE_ERROR, fmt.Sprintf("it is not in force: %s: %v", name, err)
 			}

@@ -8,6 +8,7 @@
 //	leave        what is said inside: DHCP, neighbour discovery; and may the sender send it?
 //	             device → chain of its port's groups → chain of each group                         (10)
 //	firewall-…   may it leave and arrive? device → chain of its firewall group, see firewall.go (12, 15)
+//	routed-…     the same of what distributed routers forward, see routed.go                   (13, 16)
 //	arrive       may the receiver get it? likewise; packets of connections pass                    (20)
 //
 // What these chains ask nearly every packet, they look for by the index of its device first (present.go).

@@ -63,7 +63,7 @@ func filterSets() map[string]rs.Set {
 	verdicts := rs.Set{Key: []rs.Field{rs.DeviceName}, Holds: rs.Verdicts}
 	all := map[string]rs.Set{
 		setEgress: verdicts, setEgressAny: verdicts, setReceivers: verdicts,
-		setFirewallEgress: verdicts, setFirewallIngress: verdicts,
+		setFirewallEgress: verdicts, setFirewallIngress: verdicts, setRoutedEgress: verdicts, setRoutedIngress: verdicts,
 		setFiltered: of(rs.DeviceName), setTrusted: of(rs.DeviceName), setClosed: of(rs.DeviceName), setHas6: of(rs.DeviceName),
 		setMACs: of(rs.DeviceName, rs.MAC), setTwins: of(rs.DeviceName, rs.MAC, rs.MAC),
 		setIDs4:    {Key: []rs.Field{rs.DeviceName, rs.MAC, rs.IPv4}, Holds: rs.Marks},

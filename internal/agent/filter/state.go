@@ -295,7 +295,10 @@ func (s *state) putPort(key string, p *port) {
 func (s *state) wire(key string, p *port) {
 	old := s.ports[key]
 	now := &wiredPort{port: p, stateful: true}
-	s.portFirewall(p.id)
+	s.portFirewall(p)
+	if old != nil {
+		s.portFirewall(old.port)
+	}
 	if p.device == "" {
 		s.removePort(key)
 		return
@@ -375,7 +378,7 @@ func (s *state) removePort(key string) {
 	}
 	delete(s.ports, key)
 	delete(s.devices, old.device)
-	s.portFirewall(old.id)
+	s.portFirewall(old.port)
 	if old.err == nil {
 		s.gone(old, nil)
 	}
