@@ -168,7 +168,7 @@ func TestAUsedUpQuotaRefusesWritesUntilItIsLarger(t *testing.T) {
 	big := strings.Repeat("1", 300<<10)
 	var err error
 	n := 0
-	for ; n < 100 && err == nil; n++ {
+	for ; n < 1000 && err == nil; n++ { // etcd learns of the size that it has ten times a second
 		_, err = l.Append(t.Context(), []state.Entry{put(fmt.Sprint(n), big)})
 	}
 	if err == nil || errors.Is(err, state.ErrFenced) || errors.Is(err, state.ErrUnavailable) {
