@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -29,7 +30,10 @@ func newFilterShowCommand() *cobra.Command {
 		Long: `Show the rules that are in force for a port, how much each of them has let pass, and how much was dropped and why.
 
 It has to be called on the host of the port. A rule is shared by all ports of the host that have its security group, and
-counts for all of them. Packets of connections that were let in before pass without asking a rule again.`,
+counts for all of them. Packets of connections that were let in before pass without asking a rule again.
+
+Firewall groups come after the security groups: that of the port, and those of interfaces of distributed routers on its
+network, which are asked about what these routers forward.`,
 		Args: cobra.ExactArgs(1),
 	}
 	cmd.Flags().StringVar(&socket, "agent", agent.DefaultSocket, "the agent's socket")
@@ -75,6 +79,16 @@ func printFilters(w io.Writer, v filter.View) error {
 			set, members = r.Set, fmt.Sprint(r.Members)
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%d\n", r.Direction, r.Rule, r.Group, set, members, r.Packets, r.Bytes)
+	}
+	if err := table.Flush(); err != nil {
+		return err
+	}
+	if len(v.Firewalls) > 0 {
+		fmt.Fprintln(table, "\nFIREWALL\tRULE\tACTION\tGROUP\tINTERFACE\tPACKETS\tBYTES")
+	}
+	for _, r := range v.Firewalls {
+		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\t%d\n", r.Direction, cmp.Or(r.Rule, "(all)"), r.Action, r.Group,
+			cmp.Or(r.Interface, "-"), r.Packets, r.Bytes)
 	}
 	if err := table.Flush(); err != nil {
 		return err

@@ -1,6 +1,8 @@
 package filter_test
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -93,6 +95,19 @@ func TestWhatIsRoutedMeetsTheFirewallOfTheInterface(t *testing.T) {
 	}
 	if got := l.dropped(1); got["ingress firewall"] == 0 || got["egress firewall"] == 0 {
 		t.Errorf("what was dropped: %v", got)
+	}
+
+	view, err := l.part.Show(portID(1))
+	l.Check(err)
+	var shown []string
+	for _, r := range view.Firewalls {
+		shown = append(shown, fmt.Sprintf("%s %s %s of %s: %v", r.Direction, r.Action, r.Rule, r.Interface, r.Packets > 0))
+	}
+	if want := []string{
+		"egress allow g-2 of " + portID(leg) + ": true", "egress allow g-3 of " + portID(leg) + ": true",
+		"ingress allow g-0 of " + portID(leg) + ": true", "ingress allow g-1 of " + portID(leg) + ": true",
+	}; !slices.Equal(shown, want) {
+		t.Errorf("shown as in force: %q", shown)
 	}
 
 	// The router speaks from another host, by the MAC that its interface has there.

@@ -33,7 +33,24 @@ type View struct {
 	Problem string     `json:"problem,omitempty"`
 	Chains  []string   `json:"chains"` // egress, ingress
 	Rules   []RuleView `json:"rules"`
-	Drops   []DropView `json:"drops"`
+	// Firewalls are the rules of firewall groups, which have to let pass what the others do.
+	Firewalls []FirewallView `json:"firewalls"`
+	Drops     []DropView     `json:"drops"`
+}
+
+// FirewallView is a rule of a firewall group, in the order in which they are asked: the first that matches decides, and what
+// none matches is dropped. What it counts is of all ports of the host that meet the group.
+type FirewallView struct {
+	Direction string `json:"direction"`
+	Group     string `json:"firewall_group"`
+	// Interface is that of a distributed router, of which the group is: it is asked about what the router forwards. Empty:
+	// the group is the port's own.
+	Interface string `json:"interface,omitempty"`
+	// Rule is empty where everything is dropped.
+	Rule   string `json:"rule,omitempty"`
+	Action string `json:"action"` // "allow", or "drop" for deny and reject
+	Chain  string `json:"chain"`
+	rs.Counter
 }
 
 // RuleView is a rule of a group. What it counts is of all ports of the host that have the group.
@@ -66,7 +83,7 @@ func (p *Part) Show(id string) (*View, error) {
 	v := &View{
 		Port: id, Device: port.device, Network: port.network, Zone: s.zones.of(port.network), Filtered: port.filtered,
 		Stateful: port.stateful, Family: s.form.String(), Chains: append([]string{}, port.chains...), Rules: []RuleView{},
-		Drops: []DropView{},
+		Firewalls: []FirewallView{}, Drops: []DropView{},
 	}
 	if err := s.problems["port/"+id]; err != nil {
 		v.Problem = err.Error()
@@ -82,6 +99,9 @@ func (p *Part) Show(id string) (*View, error) {
 			v.Rules = append(v.Rules, rules...)
 		}
 	}
+	if err := p.showFirewalls(port, v); err != nil {
+		return nil, err
+	}
 	drops, err := p.drops()
 	if err != nil {
 		return nil, err
@@ -92,6 +112,60 @@ func (p *Part) Show(id string) (*View, error) {
 		}
 	}
 	return v, nil
+}
+
+// showFirewalls adds the firewalls that a port meets.
+func (p *Part) showFirewalls(port *wiredPort, v *View) error {
+	if port.err != nil || port.trusted {
+		return nil
+	}
+	var list interfaces
+	if f := p.state.firewalls.of[port.id]; f != nil {
+		list = append(list, routedInterface{firewall: f})
+	}
+	for _, i := range append(list, p.state.firewalls.networks[port.network]...) {
+		for _, egress := range []bool{true, false} {
+			rules, err := p.showFirewall(i.firewall, egress)
+			if err != nil {
+				return err
+			}
+			for _, r := range rules {
+				r.Interface = i.port
+				v.Firewalls = append(v.Firewalls, r)
+			}
+		}
+	}
+	return nil
+}
+
+func (p *Part) showFirewall(f *firewall, egress bool) ([]FirewallView, error) {
+	chain, rules := firewallChain(f.id, egress), f.ingress
+	if egress {
+		rules = f.egress
+	}
+	v := FirewallView{Direction: reason{egress: egress}.direction(), Group: f.id, Chain: chain, Action: "drop"}
+	if f.closed || len(rules) == 0 {
+		return []FirewallView{v}, nil
+	}
+	counters, err := p.filter.RuleCounters(chain)
+	if err != nil {
+		return nil, fmt.Errorf("read the counters of chain %s: %w", chain, err)
+	}
+	counted := map[string]rs.Counter{}
+	for _, c := range counters {
+		if id, _, ok := strings.Cut(c.Comment, " "); ok {
+			counted[id] = c.Counter
+		}
+	}
+	all := make([]FirewallView, 0, len(rules))
+	for _, r := range rules {
+		v.Rule, v.Action, v.Counter = r.id, "drop", counted[r.id]
+		if r.allow {
+			v.Action = "allow"
+		}
+		all = append(all, v)
+	}
+	return all, nil
 }
 
 func (p *Part) showGroup(group string, egress bool) ([]RuleView, error) {
