@@ -102,11 +102,18 @@
 // On the legs of routers, which are no filtered ports, the firewall is about what is forwarded: see package agent/l3. There
 // packets that the tracking of connections finds invalid are dropped, and who sends what is rejected is told.
 //
+// Of distributed routers no part sees the whole of a connection. So the group of an interface has its say at the ports of the
+// network's workloads, of servers or not, about what these send to the interface or get from it: frames to, or from, its MAC,
+// that of the central part beside it, or one of the form that it has on other hosts (4a:…) unless it is known to be that of
+// another router's interface. It has none about what is from, or to, the router's own addresses in the network, link-local
+// addresses and 169.254.0.0/16, to which nothing is routed. What it decides, it decides as above.
+//
 // # When the objects change
 //
 // A connection goes on while its first packet would pass if it were sent now. Otherwise it is cut: its packets are
 // decided one by one, like those of no connection, until its first packet would pass again. A port without port security
-// may use any address: of its connections, only those by its fixed addresses are cut.
+// may use any address: of its connections, only those by its fixed addresses are cut. That a connection is routed is taken
+// from the address of its other end, which is in no block of the network's subnets.
 //
 // # Fragments
 //

@@ -75,7 +75,7 @@ func (m MAC) linkLocal() netip.Addr {
 
 // Packet is a frame, as far as the policy looks at it. A fragmented datagram is one Packet: the whole.
 type Packet struct {
-	Source MAC
+	Source, Destination MAC
 	// Tagged says that the frame has a VLAN tag of 802.1Q or 802.1ad.
 	Tagged bool
 	// EtherType is what follows the MACs (and the tag).

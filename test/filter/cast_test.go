@@ -179,7 +179,44 @@ func (o objects) put(tx *state.Tx) {
 		state.SecurityGroupRules.Put(tx, r)
 	}
 	o.firewalls.put(tx)
+	o.putRouters(tx)
 }
+
+// putRouters makes the first port the interface of a distributed router, if it is one, which other hosts have, too. There is
+// another router's in the network.
+func (o objects) putRouters(tx *state.Tx) {
+	var routers []*model.Router
+	if o.ports[router].DeviceOwner == model.DeviceOwnerRouterInterfaceDistributed {
+		routers = append(routers, &model.Router{
+			Meta: model.Meta{ID: "router"}, Distributed: true, InterfaceIDs: []string{slots[router].id},
+			SNATPorts: []model.SNATPort{{InterfaceID: slots[router].id, PortID: centralID}},
+		})
+	}
+	replace(tx, state.Routers, routers)
+	replace(tx, state.DistributedBindings, bindings[:3*len(routers)])
+	state.Ports.Put(tx, &model.Port{
+		Meta: model.Meta{ID: centralID}, NetworkID: netA, MAC: centralMAC.String(), DeviceOwner: model.DeviceOwnerRouterSNAT,
+		FixedIPs: []model.FixedIP{{SubnetID: subnetID(netA, 0), IP: virtual[0]}},
+	})
+}
+
+const centralID = "aaaa0099-0000-4000-8000-000000000000"
+
+// bindings are those of the router's interface to the host and to another one, and that of another router's there.
+var bindings = []*model.DistributedBinding{
+	{Meta: model.Meta{ID: "here"}, PortID: slots[router].id, RouterID: "router", NetworkID: netA, Host: hostName, SegmentID: netA},
+	{Meta: model.Meta{ID: "elsewhere"}, PortID: slots[router].id, RouterID: "router", NetworkID: netA, Host: "elsewhere", SegmentID: netA},
+	{Meta: model.Meta{ID: "other"}, PortID: "aaaa0098-0000-4000-8000-000000000000", RouterID: "other", NetworkID: netA, Host: "elsewhere", SegmentID: netA},
+}
+
+// MACs by which routers speak: of the central part, of the interface elsewhere and on a host that nobody knows, and of the
+// other router's interface.
+var (
+	centralMAC      = verdict.MAC{0xfa, 0x16, 0x3e, 0, 0x99, 0x99}
+	elsewhereMAC, _ = verdict.ParseMAC(bindings[1].TunnelMAC())
+	otherMAC, _     = verdict.ParseMAC(bindings[2].TunnelMAC())
+	strangerMAC     = verdict.MAC{0x4a, 9, 9, 9, 9, 9}
+)
 
 func subnetID(network string, i int) string { return fmt.Sprintf("%s-%d", network, i) }
 
@@ -196,6 +233,9 @@ func randomPort(t *rapid.T, i int, s slot) *model.Port {
 	}
 	if i == router {
 		p.DeviceOwner = "network:router_interface"
+		if chance(t, 2, "distributed") {
+			p.DeviceOwner, p.Binding = model.DeviceOwnerRouterInterfaceDistributed, model.Binding{VIFType: model.VIFDistributed}
+		}
 		return p
 	}
 	p.PortSecurityEnabled = !chance(t, 10, "open")

@@ -48,7 +48,7 @@ func (o *objects) drawFirewalls(t *rapid.T) {
 	}
 	for at, s := range slots {
 		// Of a port that may use any address, it is not known which connections it has.
-		if i := roll(t, 4, "group"); i < len(f.groups) && (!o.calm || o.ports[at].Filtered()) {
+		if i := roll(t, 4, "group"); i < len(f.groups) && (!o.calm || o.ports[at].Filtered() || at == router) {
 			f.groups[i].PortIDs = append(f.groups[i].PortIDs, s.id)
 		}
 	}

@@ -106,7 +106,10 @@ func (t *traffic) chance(of int, what string) bool {
 	return chance(t.T, of, what)
 }
 
-func (t *traffic) add(s sent) { t.packets = append(t.packets, s) }
+func (t *traffic) add(s sent) {
+	s.packet.Destination = s.form.to
+	t.packets = append(t.packets, s)
+}
 
 // client is the port that the workloads use in this conversation.
 func (t *traffic) client(from int) uint16 { return uint16(20000 + t.talks[slots[from].network]) }
@@ -116,6 +119,9 @@ func (t *traffic) client(from int) uint16 { return uint16(20000 + t.talks[slots[
 func (t *traffic) source(from, v int) (verdict.MAC, netip.Addr) {
 	s, p := slots[from], t.ports[from]
 	addresses := []netip.Addr{outside[v], virtual[v], slots[1].addresses[v], slots[2].addresses[v]}
+	if p.DeviceOwner == model.DeviceOwnerRouterInterfaceDistributed && t.chance(2, "routed") {
+		return choose(t.T, []verdict.MAC{s.mac, centralMAC, elsewhereMAC, elsewhereMAC, strangerMAC, otherMAC}, "mac"), outside[v]
+	}
 	switch choice := roll(t.T, 16, "source"); {
 	case choice < 11, choice < 14 && len(p.AllowedAddressPairs) == 0:
 	case choice < 14:
@@ -180,6 +186,7 @@ func (t *traffic) answer(s sent, change func(*verdict.Packet)) sent {
 	change(&p)
 	f := s.form
 	f.to, f.lost, f.seq, f.ack = slots[s.from].mac, false, s.form.ack, s.form.seq
+	p.Destination = f.to
 	return sent{what: "answer to " + s.what, from: to, to: []int{s.from}, packet: &p, form: f}
 }
 

@@ -163,6 +163,9 @@ func (i routedInterface) forwarded(egress bool) rs.Chain {
 		}
 		rules = append(rules, rs.NewRule("the router itself", is, inPrefix(b, at), rs.Then(rs.Accept)))
 	}
+	// What has a tag is not looked into.
+	rules = slices.Insert(rules, 0, rs.NewRule("frame", rs.Read(first, rs.Link, 12, 2), rs.Differs(first, 0x08, 0x00),
+		rs.Differs(first, 0x86, 0xdd), rs.Then(rs.Goto(firewallChain(i.firewall.id, egress)))))
 	return rs.Chain{Rules: append(rules, rs.NewRule("its group", rs.Then(rs.Goto(firewallChain(i.firewall.id, egress)))))}
 }
 
