@@ -166,7 +166,7 @@ func (a *Agent) Run(ctx context.Context, uplink Uplink) error {
 	a.uplink = uplink
 	a.mu.Unlock()
 
-	listener, err := listen(a.options.SocketPath)
+	listener, err := listen(ctx, a.options.SocketPath)
 	if err != nil {
 		return err
 	}

@@ -80,8 +80,10 @@ type PortInfo struct {
 }
 
 // listen makes the socket, for the owner only. One that a dead agent left is replaced; one that answers is not.
-func listen(path string) (net.Listener, error) {
-	if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+func listen(ctx context.Context, path string) (net.Listener, error) {
+	dialer := net.Dialer{Timeout: time.Second}
+	// Whoever is told to end just now must not take the silence for that of a dead agent.
+	if conn, err := dialer.DialContext(context.WithoutCancel(ctx), "unix", path); err == nil {
 		conn.Close()
 		return nil, fmt.Errorf("another agent answers on %s", path)
 	}
@@ -91,7 +93,7 @@ func listen(path string) (net.Listener, error) {
 	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("replace the agent's socket: %w", err)
 	}
-	listener, err := net.Listen("unix", path)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("open the agent's socket: %w", err)
 	}

@@ -53,7 +53,7 @@ type AgentOptions struct {
 // RunAgent runs an agent until ctx ends. What it has set up on the host stays.
 func RunAgent(ctx context.Context, opts AgentOptions) error {
 	if !opts.TunnelIP.IsValid() {
-		ip, err := sourceAddress(opts.Server)
+		ip, err := sourceAddress(ctx, opts.Server)
 		if err != nil {
 			return fmt.Errorf("finding out the address for tunnels (set it with --tunnel-ip): %w", err)
 		}
@@ -120,7 +120,7 @@ func RunAgent(ctx context.Context, opts AgentOptions) error {
 	if opts.Metrics == "" {
 		return a.Run(ctx, uplink)
 	}
-	listener, err := net.Listen("tcp", opts.Metrics)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", opts.Metrics)
 	if err != nil {
 		return fmt.Errorf("opening the address of --metrics: %w", err)
 	}
@@ -157,8 +157,8 @@ func routing(opts AgentOptions, metrics *reconcile.Metrics) (*gateway.Part, *l3.
 }
 
 // sourceAddress is the address of this host from which it reaches the server. No packet is sent.
-func sourceAddress(server string) (netip.Addr, error) {
-	conn, err := net.Dial("udp", server)
+func sourceAddress(ctx context.Context, server string) (netip.Addr, error) {
+	conn, err := (&net.Dialer{}).DialContext(ctx, "udp", server)
 	if err != nil {
 		return netip.Addr{}, err
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"os"
@@ -43,11 +44,11 @@ func inherited() (map[string]net.Listener, error) {
 }
 
 // listen opens the address, unless a socket of the name was inherited.
-func listen(sockets map[string]net.Listener, name, address string) (net.Listener, error) {
+func listen(ctx context.Context, sockets map[string]net.Listener, name, address string) (net.Listener, error) {
 	if l := sockets[name]; l != nil {
 		return l, nil
 	}
-	l, err := net.Listen("tcp", address)
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("opening the address of %s: %w", name, err)
 	}

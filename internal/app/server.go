@@ -129,7 +129,7 @@ type server struct {
 	nova *nova.Notifier
 }
 
-func (s *server) openListeners(context.Context) error {
+func (s *server) openListeners(ctx context.Context) error {
 	// What is above the directory may be shared with the agent of this machine, whose dnsmasq has to pass.
 	if err := os.MkdirAll(filepath.Dir(s.DataDir), 0o755); err != nil {
 		return fmt.Errorf("making the data directory: %w", err)
@@ -145,7 +145,7 @@ func (s *server) openListeners(context.Context) error {
 		name, address string
 		into          *net.Listener
 	}{{"api", s.API, &s.api}, {"identity", s.Identity, &s.identity}, {"southbound", s.Southbound, &s.southbound}} {
-		if *l.into, err = listen(sockets, l.name, l.address); err != nil {
+		if *l.into, err = listen(ctx, sockets, l.name, l.address); err != nil {
 			return err
 		}
 		s.stack.Push("listener of "+l.name, func() { (*l.into).Close() })
@@ -285,7 +285,7 @@ func (s *server) typeDrivers() (*typedriver.Manager, error) {
 	return typedriver.New(o)
 }
 
-func (s *server) openIdentity(context.Context) error {
+func (s *server) openIdentity(ctx context.Context) error {
 	switch s.Auth {
 	case "none":
 		if !loopback(s.api) || !loopback(s.identity) {
@@ -302,7 +302,7 @@ func (s *server) openIdentity(context.Context) error {
 			return err
 		}
 		s.authenticator, s.identityAPI = e, e.Handler()
-		return e.WriteClients()
+		return e.WriteClients(ctx)
 	}
 	return fmt.Errorf("--auth %q is not one of embedded, none", s.Auth)
 }

@@ -49,7 +49,7 @@ type cloudAuth struct {
 //
 // The passwords are taken from the clouds.yaml of before. Where it has none the user is given a new random one: so it
 // is at the first start, and so an administrator who has lost the password gets another by deleting the file.
-func (e *Embedded) WriteClients() error {
+func (e *Embedded) WriteClients(ctx context.Context) error {
 	path := filepath.Join(e.dir, cloudsFile)
 	old, err := readClouds(e.dir)
 	if err != nil {
@@ -64,7 +64,7 @@ func (e *Embedded) WriteClients() error {
 				continue // removed by an administrator
 			}
 			password = newPassword()
-			if err := e.setPassword(context.Background(), id, password); err != nil {
+			if err := e.setPassword(ctx, id, password); err != nil {
 				return err
 			}
 			e.log.Info("user got a new random password", "user", account, "file", path)

@@ -49,7 +49,7 @@ func (c *testCloud) reopen() {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	if err := e.WriteClients(); err != nil {
+	if err := e.WriteClients(c.t.Context()); err != nil {
 		c.t.Fatal(err)
 	}
 	c.Embedded, c.handler = e, e.Handler()

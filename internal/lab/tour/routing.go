@@ -194,7 +194,7 @@ func createExternal(ctx context.Context, t *tour) error {
 
 func curlOut(ctx context.Context, t *tour) error {
 	internet := lab.Internet()
-	stop, err := t.serveWeb(spot{host: internet.Name}, "the internet")
+	stop, err := t.serveWeb(ctx, spot{host: internet.Name}, "the internet")
 	if err != nil {
 		return err
 	}
@@ -244,7 +244,7 @@ func floatIn(ctx context.Context, t *tour) error {
 	if err := t.awaitFloating(ctx, f.ID); err != nil {
 		return err
 	}
-	stop, err := t.serveWeb(inside(w), w.name)
+	stop, err := t.serveWeb(ctx, inside(w), w.name)
 	if err != nil {
 		return err
 	}
@@ -254,7 +254,7 @@ func floatIn(ctx context.Context, t *tour) error {
 	if err := t.curl(ctx, spot{host: outside.Name}, f.Address, words); err != nil {
 		return err
 	}
-	stopOutside, err := t.serveWeb(spot{host: outside.Name}, "the internet")
+	stopOutside, err := t.serveWeb(ctx, spot{host: outside.Name}, "the internet")
 	if err != nil {
 		return err
 	}
@@ -293,7 +293,7 @@ func forwardIn(ctx context.Context, t *tour) error {
 	if err := t.awaitFloating(ctx, f.ID); err != nil {
 		return err
 	}
-	stop, err := t.serveWeb(inside(w), w.name)
+	stop, err := t.serveWeb(ctx, inside(w), w.name)
 	if err != nil {
 		return err
 	}

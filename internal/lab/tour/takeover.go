@@ -38,7 +38,7 @@ func takeOver(ctx context.Context, t *tour) error {
 		return err
 	}
 	internet := lab.Internet()
-	server, err := t.serveStream(spot{host: internet.Name})
+	server, err := t.serveStream(ctx, spot{host: internet.Name})
 	if err != nil {
 		return err
 	}
@@ -160,10 +160,10 @@ type stream struct {
 	last  int
 }
 
-func (t *tour) serveStream(s spot) (*stream, error) {
+func (t *tour) serveStream(ctx context.Context, s spot) (*stream, error) {
 	server := &stream{}
 	err := s.do(t.lab, func() (err error) {
-		server.listener, err = net.Listen("tcp", net.JoinHostPort("", streamPort))
+		server.listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("", streamPort))
 		return err
 	})
 	if err != nil {

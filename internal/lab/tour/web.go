@@ -45,10 +45,10 @@ const webPort = "80"
 
 // serveWeb runs a web server there, which tells each client where it is and from which address the client has come. It
 // ends when stop is called.
-func (t *tour) serveWeb(s spot, name string) (stop func(), err error) {
+func (t *tour) serveWeb(ctx context.Context, s spot, name string) (stop func(), err error) {
 	var listener net.Listener
 	err = s.do(t.lab, func() (err error) {
-		listener, err = net.Listen("tcp", net.JoinHostPort("", webPort))
+		listener, err = (&net.ListenConfig{}).Listen(ctx, "tcp", net.JoinHostPort("", webPort))
 		return err
 	})
 	if err != nil {
