@@ -3,6 +3,7 @@ package lab
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -182,10 +183,14 @@ func dialled(t *testing.T, h *Host, address string) {
 			return err
 		}
 		to := &unix.SockaddrInet4{Port: 9, Addr: [4]byte(net.ParseIP(address).To4())}
-		if err := unix.Connect(fd, to); err != unix.ECONNREFUSED {
-			return fmt.Errorf("connecting to %s: %v", address, err)
+		switch err := unix.Connect(fd, to); {
+		case errors.Is(err, unix.ECONNREFUSED):
+			return nil
+		case err == nil:
+			return fmt.Errorf("%s accepts connections", address)
+		default:
+			return fmt.Errorf("connecting to %s: %w", address, err)
 		}
-		return nil
 	})
 	if err != nil {
 		t.Errorf("%s: %v", h.Name, err)
@@ -320,6 +325,19 @@ func TestDownLeavesForeignFilesAlone(t *testing.T) {
 	}
 	if err := os.RemoveAll(filepath.Dir(theirs)); err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestAFileInPlaceOfTheDirectoryStays(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "blue")
+	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := removeDir(path); err == nil {
+		t.Error("the file was taken for a directory")
+	}
+	if text, err := os.ReadFile(path); err != nil || string(text) != "mine" {
+		t.Errorf("the file has %q now: %v", text, err)
 	}
 }
 

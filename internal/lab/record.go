@@ -256,7 +256,7 @@ func makeDir(dir string) error {
 
 // removeDir removes the lab's directory, if a lab has made it.
 func removeDir(dir string) error {
-	if _, err := os.Stat(filepath.Join(dir, marker)); err != nil {
+	if !exists(filepath.Join(dir, marker)) {
 		_ = os.Remove(dir) // empty: left between the making of the directory and of the marker
 		return nil
 	}
