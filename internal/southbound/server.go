@@ -163,7 +163,6 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 		grpc.WaitForHandlers(true),
 		grpc.ConnectionTimeout(10*time.Second),
 		grpc.ReadBufferSize(8<<10),
-		grpc.SharedWriteBuffer(true),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionIdle: time.Minute, // of connections without a stream
 			Time:              10 * time.Second,
@@ -180,15 +179,14 @@ func (s *Server) Serve(ctx context.Context, listener net.Listener) error {
 	hub.Go(func() { s.hub.run(ctx) })
 	unhook := context.AfterFunc(ctx, server.Stop)
 	err = server.Serve(listener)
-	ended := ctx.Err() != nil
+	if ctx.Err() != nil {
+		err = nil // it was told to end
+	}
 	cancel()
 	unhook()
 	server.Stop()
 	s.streams.Wait()
 	hub.Wait()
-	if ended {
-		return nil
-	}
 	return err
 }
 

@@ -205,7 +205,6 @@ func (c *Client) dial(creds credentials.TransportCredentials) (*grpc.ClientConn,
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxMessage)),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 10 * time.Second, Timeout: 10 * time.Second}),
 		grpc.WithReadBufferSize(8<<10),
-		grpc.WithSharedWriteBuffer(true),
 	)
 }
 

@@ -164,7 +164,8 @@ func (i *identity) joined(now time.Time) (bool, error) {
 		}
 	}
 	// A join that was interrupted leaves a new authority beside an old certificate.
-	if s.certificate.CheckSignatureFrom(s.authority) != nil || !s.key.PublicKey.Equal(s.certificate.PublicKey) {
+	fits := s.certificate.CheckSignatureFrom(s.authority) == nil && s.key.PublicKey.Equal(s.certificate.PublicKey)
+	if !fits {
 		return false, nil
 	}
 	host, err := pki.HostOf(s.certificate)
