@@ -219,7 +219,7 @@ func (e *Embedded) putGrant(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	e.logGrant("role granted", g, r)
+	e.log.Info("role granted", g.facts(r)...)
 	return reply(w, http.StatusNoContent, nil)
 }
 
@@ -238,12 +238,16 @@ func (e *Embedded) deleteGrant(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	e.logGrant("role revoked", g, r)
+	e.log.Info("role revoked", g.facts(r)...)
 	return reply(w, http.StatusNoContent, nil)
 }
 
-func (e *Embedded) logGrant(what string, g grant, r *request) {
-	e.log.Info(what, "user", g.UserID, "group", g.GroupID, "role", g.RoleID, "scope", g.Scope.Kind, "in", g.Scope.ID, "by", r.session.userID)
+// facts are what the log says of a grant that a request changes.
+func (g grant) facts(r *request) []any {
+	return []any{
+		"user", g.UserID, "group", g.GroupID, "role", g.RoleID, "scope", g.Scope.Kind, "in", g.Scope.ID,
+		"by", r.session.userID,
+	}
 }
 
 // listAssignments lists who has which role where. With "effective" the implied roles are in it. Whoever is not an

@@ -220,7 +220,6 @@ func (s *Scheduler) note(id string, problem error) {
 	}
 	if text := problem.Error(); s.book.said[id] != text {
 		s.book.said[id] = text
-		subject := s.opts.Work.Subject()
-		s.opts.Logger.Warn("a "+subject+" is not served as it should be", subject, id, "error", text)
+		s.opts.Logger.Warn("not served as it should be", s.opts.Work.Subject(), id, "error", text)
 	}
 }

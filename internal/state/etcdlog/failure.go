@@ -88,6 +88,7 @@ func (c *slogCore) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	case entry.Level == zapcore.ErrorLevel && entry.Message != tooEarly && !c.closing.Load():
 		level = slog.LevelWarn
 	}
+	//nolint:sloglint // the message is etcd's
 	c.logger.Log(context.Background(), level, entry.Message, attributes(c.fields, fields)...)
 	return nil
 }
