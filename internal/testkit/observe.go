@@ -50,8 +50,10 @@ func (h *Host) Capture(device, filter string) *Capture {
 	h.t.Helper()
 	c := &Capture{host: h, out: &locked{}, note: &locked{}}
 	h.Check(netns.Do(h.NS, func() error {
-		// By itself, tcpdump has room for 32 frames: so many of the greatest length have room in its buffer.
-		c.cmd = exec.Command("tcpdump", "-n", "-e", "-l", "-s", "2048", "-B", "16384", "--immediate-mode", "-i", device, filter)
+		// By itself, tcpdump has room for 32 frames: so many of the greatest length have room in its buffer. Stop ends it,
+		// so that it writes what it holds; the test's context would kill it.
+		c.cmd = exec.CommandContext(context.Background(), "tcpdump", "-n", "-e", "-l", "-s", "2048", "-B", "16384",
+			"--immediate-mode", "-i", device, filter)
 		c.cmd.Stdout, c.cmd.Stderr = c.out, c.note
 		return c.cmd.Start()
 	}))

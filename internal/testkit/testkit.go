@@ -5,6 +5,7 @@
 package testkit
 
 import (
+	"context"
 	"fmt"
 	"net"
 	"net/netip"
@@ -96,7 +97,8 @@ func (h *Host) Run(command string, args ...string) string {
 func (h *Host) Try(command string, args ...string) (string, error) {
 	var out []byte
 	err := netns.Do(h.NS, func() (err error) {
-		out, err = exec.Command(command, args...).CombinedOutput()
+		// Cleanups run commands, too, when the test's context has ended.
+		out, err = exec.CommandContext(context.Background(), command, args...).CombinedOutput()
 		return err
 	})
 	return string(out), err

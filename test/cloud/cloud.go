@@ -34,7 +34,8 @@ var binary = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	path := filepath.Join(dir, "neutrino")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/neutrino-net/neutrino/cmd/neutrino").CombinedOutput()
+	build := exec.CommandContext(context.Background(), "go", "build", "-o", path, "github.com/neutrino-net/neutrino/cmd/neutrino")
+	out, err := build.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("building the program: %w\n%s", err, out)
 	}
@@ -69,7 +70,6 @@ type Server struct {
 	t    testing.TB
 	more []string
 	cmd  *exec.Cmd
-	log  *os.File
 }
 
 // Start starts a server with an empty state; it is killed when the test ends. More are further arguments.
@@ -106,7 +106,7 @@ func (s *Server) Restart(more ...string) {
 	}
 	defer log.Close()
 	args := append([]string{"server", "--data", s.Dir, "--api", s.API, "--identity", s.Identity, "--southbound", s.Southbound}, s.more...)
-	s.cmd = exec.Command(Binary(s.t), args...)
+	s.cmd = exec.CommandContext(context.Background(), Binary(s.t), args...) // Kill ends it: cleanups may still need it
 	s.cmd.Stderr = log
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stdout, err := s.cmd.StdoutPipe()
@@ -174,7 +174,7 @@ func Memory(t testing.TB, pid int) int64 {
 
 func freeAddress(t testing.TB) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -224,7 +224,12 @@ func Login(t testing.TB, cloudsFile, name, url string) *Client {
 		"scope": map[string]any{"project": map[string]any{"name": auth.ProjectName, "domain": domain}},
 	}}
 	data, _ := json.Marshal(body)
-	resp, err := c.HTTP.Post(auth.AuthURL+"/auth/tokens", "application/json", bytes.NewReader(data))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, auth.AuthURL+"/auth/tokens", bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := c.HTTP.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
