@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"net/netip"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -210,7 +212,7 @@ func TestNobodyElseCanOpenTheTable(t *testing.T) {
 		"flush ruleset", "flush table bridge ours", "delete table bridge ours", "delete element bridge ours ways { tap1 }",
 		"insert rule bridge ours group accept",
 	} {
-		h.Try("nft", command)
+		_, _ = h.Try("nft", command) // is refused, or leaves the table out
 		if after := h.Run("nft", "list", "ruleset"); after != before {
 			t.Errorf("after %q:\n%s", command, after)
 		}
@@ -323,17 +325,33 @@ func TestWhatVouchesIsNeverThereAlone(t *testing.T) {
 
 // monitor records the changes of the ruleset of the host, by transaction, until they are asked for.
 func monitor(t testing.TB, h *testkit.Host) (transactions func() [][]string) {
-	var out bytes.Buffer
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "transactions")
+	file, err := os.Create(path)
+	h.Check(err)
+	defer file.Close()
 	cmd := exec.Command("nft", "monitor")
-	cmd.Stdout = &out
+	cmd.Stdout = file
 	h.Check(netns.Do(h.NS, cmd.Start))
-	time.Sleep(200 * time.Millisecond)
+	t.Cleanup(func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	})
+	// told waits until the monitor has told of a change that is made now: it listens, and all before has been told.
+	told := func(table string) string {
+		var text []byte
+		testkit.Eventually(t, 10*time.Second, "told by the monitor", func() bool {
+			h.Run("nft", "add table ip "+table+"; delete table ip "+table)
+			text, err = os.ReadFile(path)
+			h.Check(err)
+			return bytes.Contains(text, []byte(" table ip "+table))
+		})
+		return string(text)
+	}
+	told("begin")
 	return func() (all [][]string) {
-		time.Sleep(200 * time.Millisecond)
-		h.Check(cmd.Process.Kill())
-		cmd.Wait() // was killed
 		var now []string
-		for line := range strings.Lines(out.String()) {
+		for line := range strings.Lines(told("end")) {
 			if strings.HasPrefix(line, "# new generation") {
 				all, now = append(all, now), nil
 			} else {
