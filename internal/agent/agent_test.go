@@ -21,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/neutrino-net/neutrino/internal/agent"
+	"github.com/neutrino-net/neutrino/internal/testkit"
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
 
@@ -153,8 +154,8 @@ func run(t *testing.T, dir string, parts ...agent.Part) *fixture {
 	a, err := agent.New(agent.Options{
 		Host: "host1", DataDir: dir, Parts: parts, Registry: prometheus.NewRegistry(), SocketPath: f.socket,
 		Handlers: map[string]http.Handler{"GET /v1/extra/{x}": http.HandlerFunc(
-			func(w http.ResponseWriter, r *http.Request) { io.WriteString(w, r.PathValue("x")) })},
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+			func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.PathValue("x")) })},
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -175,13 +176,7 @@ func run(t *testing.T, dir string, parts ...agent.Part) *fixture {
 
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
-	for !condition() {
-		if time.Now().After(deadline) {
-			t.Fatalf("still not %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
+	testkit.Eventually(t, 5*time.Second, what, condition)
 }
 
 func portDocument(id string) *sb.Document {
@@ -332,14 +327,14 @@ func TestEventsWithoutEndDoNotKeepTheAgentBusy(t *testing.T) {
 			f.OnBatch(nil, nil, 1, true)
 			eventually(t, "acknowledged", f.acked(1))
 			part.awaitWatch(t)
-			n, flapping := part.count(), time.After(300*time.Millisecond)
+			n, flapping, tick := part.count(), time.After(300*time.Millisecond), time.NewTicker(100*time.Microsecond)
+			defer tick.Stop()
 			for done := false; !done; {
 				select {
 				case <-flapping:
 					done = true
-				default:
+				case <-tick.C:
 					part.changed()
-					time.Sleep(100 * time.Microsecond)
 				}
 			}
 			if passes := part.count() - n; passes > c.most {
@@ -479,7 +474,7 @@ func TestTwoAgentsDoNotShareASocket(t *testing.T) {
 	eventually(t, "listening", func() bool { _, err := os.Stat(f.socket); return err == nil })
 	second, err := agent.New(agent.Options{
 		Host: "host1", DataDir: t.TempDir(), Registry: prometheus.NewRegistry(), SocketPath: f.socket,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -143,12 +143,12 @@ func TestEUI64(t *testing.T) {
 	}
 }
 
-// rollback ends a transaction of a test without changing anything.
-var rollback = errors.New("end of test")
+// errRollback ends a transaction of a test without changing anything.
+var errRollback = errors.New("end of test")
 
 func within(t testing.TB, w *servicetest.World, fn func(tx *state.Tx)) {
 	t.Helper()
-	if err := w.Update(func(tx *state.Tx) error { fn(tx); return rollback }); !errors.Is(err, rollback) {
+	if err := w.Update(func(tx *state.Tx) error { fn(tx); return errRollback }); !errors.Is(err, errRollback) {
 		t.Fatal(err)
 	}
 }

@@ -300,7 +300,7 @@ func (n *fakeNova) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		n.got = append(n.got, strings.TrimSpace(fmt.Sprintf("%d %s %s %s", status, e.Name, e.Tag, e.Status)))
 	}
 	w.WriteHeader(status)
-	io.WriteString(w, answer)
+	_, _ = io.WriteString(w, answer)
 	n.arrived <- struct{}{}
 }
 
@@ -371,11 +371,11 @@ func TestNovaIsTold(t *testing.T) {
 	p, nova := open(t, newDisk()), newNova(t)
 	p.run(nova, &static{})
 	p.port("p", becomes(model.PortActive))
-	got := nova.received(1)
+	nova.received(1)
 	p.port("p", func(x *model.Port) { x.MAC = "fa:16:3e:00:00:02" })
-	got = nova.received(1)
+	nova.received(1)
 	p.update(func(tx *state.Tx) { state.Ports.Delete(tx, "p") })
-	got = nova.received(1)
+	got := nova.received(1)
 	want := []string{"200 network-vif-plugged p completed", "200 network-changed p", "200 network-vif-deleted p"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

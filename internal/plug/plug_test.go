@@ -45,7 +45,7 @@ func newHost(t *testing.T) *host {
 	listener, err := net.Listen("unix", h.socket)
 	must(t, err)
 	server := &http.Server{Handler: mux}
-	go server.Serve(listener)
+	go func() { _ = server.Serve(listener) }() // ends with Close
 	t.Cleanup(func() {
 		must(t, server.Close())
 		if l, err := netlink.LinkByName(h.info.Device); err == nil {

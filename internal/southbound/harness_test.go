@@ -22,6 +22,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/southbound"
 	"github.com/neutrino-net/neutrino/internal/southbound/client"
 	"github.com/neutrino-net/neutrino/internal/state"
+	"github.com/neutrino-net/neutrino/internal/testkit"
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
 
@@ -341,13 +342,7 @@ func (c *cluster) stepped(host string, revision int64) func() bool {
 // eventually polls until ok, or fails.
 func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("not in 10 s: %s", what)
-		}
-		time.Sleep(2 * time.Millisecond)
-	}
+	testkit.Eventually(t, 10*time.Second, what, ok)
 }
 
 // certificate makes a host's certificate without joining.

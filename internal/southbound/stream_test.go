@@ -104,8 +104,7 @@ func TestReconnectAfterServerRestart(t *testing.T) {
 	c.stop()
 	eventually(t, "the loss to be noticed", func() bool { return !a.Connected() })
 	c.port("p1", "compute1", mac(1))
-	// The agent has tried in vain for a while: its pause is at its longest.
-	time.Sleep(1500 * time.Millisecond)
+	time.Sleep(1500 * time.Millisecond) //nolint:forbidigo // the agent tries in vain until its pause is at its longest
 	start := time.Now()
 	c.start()
 	eventually(t, "what changed meanwhile", func() bool { return a.has("port/p1") })

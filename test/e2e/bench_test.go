@@ -53,7 +53,7 @@ func BenchmarkPortToPing(b *testing.B) {
 			if err := w.client.DeletePort(b.Context(), p.ID); err != nil {
 				b.Fatal(err)
 			}
-			time.Sleep(pause)
+			time.Sleep(pause) //nolint:forbidigo // the host comes to rest
 			b.StartTimer()
 		}
 		slices.Sort(took)

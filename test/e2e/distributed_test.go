@@ -127,10 +127,10 @@ func waysThroughADistributedRouter(t *testing.T, w *routed) {
 }
 
 // central is the host that has the central part of the router.
-func (w *routed) central(t *testing.T) (host string) {
+func (r *routed) central(t *testing.T) (host string) {
 	t.Helper()
 	testkit.Eventually(t, 20*time.Second, "the gateway on a host", func() bool {
-		ports, err := w.client.Ports(t.Context(), map[string]string{"device_owner": "network:router_gateway"})
+		ports, err := r.client.Ports(t.Context(), map[string]string{"device_owner": "network:router_gateway"})
 		if err != nil || len(ports) != 1 {
 			t.Fatalf("%d gateways: %v", len(ports), err)
 		}
@@ -141,27 +141,27 @@ func (w *routed) central(t *testing.T) (host string) {
 }
 
 // floatingIPsMove: that of c goes with it to the other host, that of d is taken away.
-func (w *routed) floatingIPsMove(t *testing.T, a, c, d api.Port, ofC string, ofD answer) {
+func (r *routed) floatingIPsMove(t *testing.T, a, c, d api.Port, ofC string, ofD answer) {
 	t.Helper()
 	t.Run("a floating IP moves with its port", func(t *testing.T) {
-		w.t = t
-		w.run("compute1", "ip", "netns", "delete", c.Name)
-		w.s.Must(t, 200, "PUT", "/ports/"+c.ID, object{"port": object{"binding:host_id": "compute2"}}, nil)
-		moved, err := w.client.Port(t.Context(), c.ID)
+		r.t = t
+		r.run("compute1", "ip", "netns", "delete", c.Name)
+		r.s.Must(t, 200, "PUT", "/ports/"+c.ID, object{"port": object{"binding:host_id": "compute2"}}, nil)
+		moved, err := r.client.Port(t.Context(), c.ID)
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.plug(moved)
-		w.serve(t, at(moved), 80)
-		w.expect(t, out(), ofC+":80", outside)
-		w.expect(t, at(moved), beyond+":80", ofC)
-		w.expect(t, at(a), address(c, 4)+":80", address(a, 4))
+		r.plug(moved)
+		r.serve(t, at(moved), 80)
+		r.expect(t, out(), ofC+":80", outside)
+		r.expect(t, at(moved), beyond+":80", ofC)
+		r.expect(t, at(a), address(c, 4)+":80", address(a, 4))
 	})
 	t.Run("a floating IP is taken away", func(t *testing.T) {
-		w.t = t
-		w.s.Must(t, 200, "PUT", "/floatingips/"+ofD.str("id"), object{"floatingip": object{"port_id": nil}}, nil)
-		w.unreachable(t, out(), ofD.str("floating_ip_address")+":80")
-		w.expect(t, at(d), beyond+":80", w.gateway)
+		r.t = t
+		r.s.Must(t, 200, "PUT", "/floatingips/"+ofD.str("id"), object{"floatingip": object{"port_id": nil}}, nil)
+		r.unreachable(t, out(), ofD.str("floating_ip_address")+":80")
+		r.expect(t, at(d), beyond+":80", r.gateway)
 	})
 }
 

@@ -59,7 +59,7 @@ func TestHostsGoOnWithoutTheServer(t *testing.T) {
 	w.kill("control", "server")
 	w.plug(late)
 	w.reach(late, b)
-	time.Sleep(time.Until(begin.Add(away)))
+	time.Sleep(time.Until(begin.Add(away))) //nolint:forbidigo // the server is away for so long
 	w.up()
 	if lost := wait(); lost != 0 {
 		t.Errorf("%d packets were lost while the server was away", lost)

@@ -214,7 +214,7 @@ func (w *world) eventually(limit time.Duration, what string, check func() error)
 		if time.Since(begin) > limit {
 			w.t.Fatalf("%s: not within %v: %v", what, limit, err)
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(5 * time.Millisecond) //nolint:forbidigo // between two looks
 	}
 }
 

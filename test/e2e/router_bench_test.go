@@ -84,7 +84,7 @@ func (w *world) answered(from place, address string) {
 		if _, err := conn.Read(buffer); err == nil {
 			return
 		}
-		time.Sleep(time.Until(next))
+		time.Sleep(time.Until(next)) //nolint:forbidigo // an error comes before the deadline
 	}
 	w.t.Fatalf("%s does not answer", address)
 }

@@ -25,7 +25,7 @@ func TestAFirstStartMayBeKilledAtAnyMoment(t *testing.T) {
 			t.Fatal(err)
 		}
 		after := time.Duration(rand.Int64N(int64(250 * time.Millisecond)))
-		time.Sleep(after)
+		time.Sleep(after) //nolint:forbidigo // it dies at a random moment
 		_ = child.Process.Kill()
 		_ = child.Wait()
 

@@ -68,7 +68,7 @@ func (k *killTest) writeUntilKilled(t *testing.T, s *cloud.Server, client *cloud
 			}
 		})
 	}
-	time.Sleep(time.Duration(20+rand.IntN(300)) * time.Millisecond)
+	time.Sleep(time.Duration(20+rand.IntN(300)) * time.Millisecond) //nolint:forbidigo // it dies at a random moment
 	s.Kill()
 	writers.Wait()
 }

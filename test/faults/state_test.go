@@ -5,7 +5,6 @@ import (
 	"bufio"
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -60,7 +59,7 @@ func transaction(tx *state.Tx, writer, n int) {
 }
 
 func openState(ctx context.Context, dir string) (s *state.Store, done func() error, err error) {
-	quiet := slog.New(slog.NewTextHandler(io.Discard, nil))
+	quiet := slog.New(slog.DiscardHandler)
 	e, err := etcdlog.StartEmbedded(ctx, etcdlog.EmbeddedOptions{Dir: dir, Logger: quiet})
 	if err != nil {
 		return nil, nil, err
@@ -157,7 +156,7 @@ func killRound(t *testing.T, dir string, acknowledged []int) time.Duration {
 		t.Fatal(err)
 	}
 	life := time.Duration(rand.Int64N(int64(1200 * time.Millisecond))) // some do not live to see the first commit
-	killer := time.AfterFunc(life, func() { child.Process.Kill() })
+	killer := time.AfterFunc(life, func() { _ = child.Process.Kill() })
 	defer killer.Stop()
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {

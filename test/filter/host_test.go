@@ -3,7 +3,6 @@ package filter
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"runtime"
@@ -44,7 +43,7 @@ type workload struct {
 func newHost(t testing.TB) *host {
 	t.Helper()
 	h := &host{Host: testkit.NewHost(t, "filter"), t: t}
-	logger := slog.New(slog.NewTextHandler(io.Discard, nil))
+	logger := slog.New(slog.DiscardHandler)
 	registry := prometheus.NewRegistry()
 	metrics := reconcile.NewMetrics(registry)
 	wiring, err := l2.New(l2.Options{Namespace: h.NS, Metrics: metrics, Logger: logger})

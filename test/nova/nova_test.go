@@ -46,7 +46,7 @@ func endpoint(t *testing.T) (url string, away *atomic.Bool, calls chan call) {
 			t.Errorf("%s %s %s: %v", r.Method, r.URL, body, err)
 		}
 		calls <- c
-		io.WriteString(w, `{"events": []}`)
+		_, _ = io.WriteString(w, `{"events": []}`)
 	}))
 	t.Cleanup(s.Close)
 	return s.URL + "/v2.1", away, calls

@@ -183,7 +183,7 @@ func TestAFullDiskIsSaid(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("with space on the disk a write still gets %d %s %v", status, text, err)
 		}
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // between two attempts
 	}
 }
 

@@ -36,7 +36,7 @@ func TestDownloadsGoOnAtAnotherHost(t *testing.T) {
 		return s.routers[1].ReceivedPackets("in") > 5 && s.routers[1].ReceivedPackets("out") > 5
 	})
 	before := out.received.Load() + in.received.Load()
-	time.Sleep(300 * time.Millisecond) // it is the silence that is tested
+	time.Sleep(300 * time.Millisecond) //nolint:forbidigo // it is the silence that is tested
 	if more := out.received.Load() + in.received.Load() - before; more > 1<<20 {
 		t.Fatalf("%d bytes more through a router that does not know the connections: this test tests nothing", more)
 	}
@@ -235,7 +235,7 @@ func TestOnlyHostsOfTheGroupAreToldAndBelieved(t *testing.T) {
 				testkit.Eventually(t, patience, "one known", b.remembers(1))
 				return
 			}
-			time.Sleep(700 * time.Millisecond) // longer than two attempts take
+			time.Sleep(700 * time.Millisecond) //nolint:forbidigo // longer than two attempts take
 			if n, _ := b.Count(); n != 0 {
 				t.Errorf("%d connections became known", n)
 			}

@@ -112,11 +112,10 @@ func (p *peer) remembers(n int) func() bool {
 
 // site is two routers between an inside and an outside, one of them connected, and a workload on either side.
 type site struct {
-	t                testing.TB
-	routers          [2]*testkit.Host
-	sw               *testkit.Host
-	client, server   *testkit.Host
-	inside, floating netip.Addr
+	t              testing.TB
+	routers        [2]*testkit.Host
+	sw             *testkit.Host
+	client, server *testkit.Host
 }
 
 // What a router does: it translates, to ports that nobody can guess, and forwards only what it knows or what begins properly.

@@ -92,7 +92,7 @@ func TestPlugByDHCP(t *testing.T) {
 	listener, err := net.Listen("unix", socket)
 	must(t, err)
 	server := &http.Server{Handler: mux}
-	go server.Serve(listener)
+	go func() { _ = server.Serve(listener) }() // ends with Close
 	defer server.Close()
 	defer func() {
 		if done, err := plug.Unplug(c.GetPortId()); err != nil || done.Netns == "" {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/neutrino-net/neutrino/internal/agent"
 	"github.com/neutrino-net/neutrino/internal/dataplane/proc"
+	"github.com/neutrino-net/neutrino/internal/testkit"
 	sb "github.com/neutrino-net/neutrino/proto/southbound/v1"
 )
 
@@ -132,13 +133,9 @@ func TestATenantCannotKeepTheServerRestarting(t *testing.T) {
 		t.Errorf("%d servers for 30 changes", len(pids))
 	}
 	// The newest configuration is taken in the end, without a further change.
-	deadline := time.Now().Add(startInterval + patience)
-	for h.status(h.networkKey()).State != sb.ObjectStatus_STATE_DONE {
-		if time.Now().After(deadline) {
-			t.Fatalf("still %+v", h.status(h.networkKey()))
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	testkit.Eventually(t, startInterval+patience, "done", func() bool {
+		return h.status(h.networkKey()).State == sb.ObjectStatus_STATE_DONE
+	})
 	if l := h.workload(h.hosts[0].GetMac()).ask(); l.Domain != "n29.example.org" {
 		t.Errorf("domain %q", l.Domain)
 	}
@@ -162,11 +159,10 @@ func TestDriftIsCountedOnceAndAfterTheRepair(t *testing.T) {
 		t.Errorf("drift %v before it was repaired", n)
 	}
 	must(t, os.Remove(broken))
-	deadline := time.Now().Add(10 * time.Second) // the pause after several failures
-	for h.sound() != "" && time.Now().Before(deadline) {
-		time.Sleep(10 * time.Millisecond)
-	}
-	h.eventually("healed and counted", func() bool { return h.sound() == "" && h.drift("process") == 1 })
+	const pause = 10 * time.Second // that after several failures
+	testkit.Eventually(t, pause+patience, "healed and counted", func() bool {
+		return h.sound() == "" && h.drift("process") == 1
+	})
 }
 
 // What is left of a network that is gone has no document any more, and must not take the statuses of all others with it.

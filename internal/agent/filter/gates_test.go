@@ -41,7 +41,7 @@ func TestAFlushedTableIsClosedAtOnce(t *testing.T) {
 			})
 			stop := forbidden.keepSending()
 			l.Run("nft", command)
-			time.Sleep(300 * time.Millisecond) // nobody repairs it
+			time.Sleep(300 * time.Millisecond) //nolint:forbidigo // nobody repairs it meanwhile
 			before := allowed.arrived()
 			for range 10 {
 				allowed.send()

@@ -3,7 +3,6 @@ package filter_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -127,7 +126,7 @@ func (l *lab) start() {
 	l.registry = prometheus.NewRegistry()
 	part, err := filter.New(filter.Options{
 		Namespace: l.NS, Metrics: reconcile.NewMetrics(l.registry), Registry: l.registry,
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)), LogDir: l.logDir,
+		Logger: slog.New(slog.DiscardHandler), LogDir: l.logDir,
 	})
 	l.Check(err)
 	l.part = part

@@ -306,7 +306,7 @@ func TestNobodyElseCanOpenTheFilters(t *testing.T) {
 		"flush ruleset", "flush table bridge neutrino-filter", "delete table bridge neutrino-filter",
 		"delete table inet neutrino-track", "insert rule bridge neutrino-filter arrive accept",
 	} {
-		l.Try("nft", command)
+		_, _ = l.Try("nft", command) // may be refused, or not
 		if reaches(a, ip4(2)) {
 			t.Errorf("open after %q", command)
 		}

@@ -110,12 +110,12 @@ func (w *world) schedule(random *rand.Rand) {
 		g, f := w.draw(random)
 		t.Logf("%6d ms: %s %s", time.Since(start).Milliseconds(), g.name(), f.name)
 		f.do(w, g)
-		time.Sleep(time.Duration(random.Int64N(int64(time.Second))))
+		time.Sleep(time.Duration(random.Int64N(int64(time.Second)))) //nolint:forbidigo // the next fault comes at any moment
 	}
 	t.Logf("%6d ms: all is well again", time.Since(start).Milliseconds())
 	w.heal()
 	w.settle()
-	time.Sleep(fastInterval + time.Second)
+	time.Sleep(fastInterval + time.Second) //nolint:forbidigo // from now on it has to be quiet
 	owner := w.owner()
 	if owner == nil {
 		t.Fatal("there is not one active host")

@@ -229,10 +229,10 @@ func (g *gatewayHost) killKeepalived() {
 
 func (g *gatewayHost) killAll() {
 	g.kill()
-	for len(g.keepalived()) > 0 {
+	testkit.Eventually(g.w.t, patience, "no keepalived left", func() bool {
 		g.killKeepalived()
-		time.Sleep(time.Millisecond) // the kernel is at it
-	}
+		return len(g.keepalived()) == 0
+	})
 }
 
 // links plugs the host in or out: at the underlay, and at the external network.
@@ -290,9 +290,6 @@ func (g *gatewayHost) status() string {
 	text, _ := io.ReadAll(response.Body)
 	return string(text)
 }
-
-// active says whether the host has told that it is the active one of the world's group.
-func (g *gatewayHost) active() bool { return g.w.server.role(g.name(), groupNumber).GetActive() }
 
 var elements = regexp.MustCompile(`elements = \{([^}]*)\}`)
 

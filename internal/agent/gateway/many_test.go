@@ -58,7 +58,7 @@ func (w *world) moves(t testing.TB, routers int, cause func(g *gatewayHost)) (fi
 		}
 	}()
 	testkit.Eventually(t, time.Minute, "all routers announced by the second host", func() bool {
-		time.Sleep(20 * time.Millisecond) // to look is work, too
+		time.Sleep(20 * time.Millisecond) //nolint:forbidigo // to look is work, too
 		text := capture.Seen()
 		if first == 0 && strings.Contains(text, "tell 203.0.") {
 			first = time.Since(start)
@@ -90,7 +90,7 @@ func manyMove(t testing.TB, routers, floating int) (longest time.Duration, memor
 		{"keepalived is killed", (*gatewayHost).killKeepalived},
 		{"the host dies", (*gatewayHost).die},
 	} {
-		time.Sleep(time.Second) // what was announced a second time is over
+		time.Sleep(time.Second) //nolint:forbidigo // what was announced a second time is over
 		s.mark()
 		before := w.hosts[1].cpuTime()
 		first, took := w.moves(t, routers, c.cause)

@@ -65,7 +65,7 @@ func TestTheDeathOfAnAgentLosesNothing(t *testing.T) {
 	for range 2 {
 		for _, g := range w.gatewayHosts() {
 			g.kill()
-			time.Sleep(5 * fastInterval) // longer than a host would be waited for
+			time.Sleep(5 * fastInterval) //nolint:forbidigo // longer than a host would be waited for
 			g.start()
 			w.settle()
 		}
@@ -102,7 +102,7 @@ func TestConnectionsSurviveTheDeathOfTheActiveHost(t *testing.T) {
 			}
 			out.goesOn(t, "the download through SNAT")
 			in.goesOn(t, "the download from a floating IP")
-			time.Sleep(3 * c.interval) // the connections are told to the other host
+			time.Sleep(3 * c.interval) //nolint:forbidigo // the connections are told to the other host
 
 			for _, s := range streams {
 				s.mark()
@@ -178,7 +178,7 @@ func TestAfterAPartitionOneHostAnswers(t *testing.T) {
 		}
 		healed := time.Now()
 		w.divide(false)
-		time.Sleep(time.Until(healed.Add(fastInterval + time.Second)))
+		time.Sleep(time.Until(healed.Add(fastInterval + time.Second))) //nolint:forbidigo // it is the time limit that is tested
 		for range 10 {
 			if n := w.answers(addr("203.0.113.5")); n != 1 {
 				t.Fatalf("round %d: %v after healing, %d hosts answer", round, time.Since(healed), n)
@@ -202,7 +202,7 @@ func (w *world) divide(is bool) { w.cut(w.hosts[0], is, testkit.UnderlayIP(w.gat
 // stays.
 func (w *world) cut(g *gatewayHost, is bool, others ...string) {
 	if g.alone = is; !is {
-		g.Try("nft", "delete", "table", "ip", "cut")
+		_, _ = g.Try("nft", "delete", "table", "ip", "cut") // there is none where nothing was cut
 		return
 	}
 	var rules strings.Builder

@@ -130,7 +130,7 @@ func newStream(t testing.TB, from, to *testkit.Host, address string) *stream {
 	})
 	s.stop = sync.OnceFunc(func() {
 		close(done)
-		time.Sleep(100 * time.Millisecond) // the last answers are on their way
+		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // the last answers are on their way
 		client.Close()
 		server.Close()
 		running.Wait()

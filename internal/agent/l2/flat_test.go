@@ -1,7 +1,6 @@
 package l2_test
 
 import (
-	"io"
 	"log/slog"
 	"strings"
 	"testing"
@@ -27,7 +26,7 @@ func onPhysnet(t *testing.T, h *testkit.Host) (*l2.Part, *prometheus.Registry) {
 	registry := prometheus.NewRegistry()
 	part, err := l2.New(l2.Options{
 		Namespace: h.NS, BridgeMappings: map[string]string{"physnet1": "eth1"}, Metrics: reconcile.NewMetrics(registry),
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

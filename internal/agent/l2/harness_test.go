@@ -3,7 +3,6 @@ package l2_test
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"net/netip"
 	"path/filepath"
@@ -69,7 +68,7 @@ func newPart(t testing.TB, h *testkit.Host, i int) (*l2.Part, *prometheus.Regist
 	registry := prometheus.NewRegistry()
 	part, err := l2.New(l2.Options{
 		Namespace: h.NS, TunnelIP: testkit.UnderlayIP(i), Metrics: reconcile.NewMetrics(registry),
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -125,7 +124,7 @@ func start(t testing.TB, h *testkit.Host, i int) *running {
 	dir := t.TempDir()
 	a, err := agent.New(agent.Options{
 		Host: h.Name, DataDir: dir, Parts: []agent.Part{part}, Registry: registry,
-		SocketPath: filepath.Join(dir, "s"), Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		SocketPath: filepath.Join(dir, "s"), Logger: slog.New(slog.DiscardHandler),
 		TunnelIP: testkit.UnderlayIP(i),
 	})
 	if err != nil {

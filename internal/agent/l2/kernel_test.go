@@ -95,8 +95,8 @@ func TestTwoHostsReachEachOtherAndTheThirdHearsNothing(t *testing.T) {
 
 	// Broadcast reaches the peer, and not the host without a port of the network.
 	heard := captured(t, hosts[2], "eth0", "udp port 4789", func() {
-		w1.Ping("10.0.200.1", 1) // nobody has the address: broadcast ARP
-		w2.Try("ping", "-b", "-c", "3", "-i", "0.05", "-W", "1", "10.0.255.255")
+		w1.Ping("10.0.200.1", 1)                                                        // nobody has the address: broadcast ARP
+		_, _ = w2.Try("ping", "-b", "-c", "3", "-i", "0.05", "-W", "1", "10.0.255.255") // nobody answers
 	})
 	if heard != "" {
 		t.Errorf("the host without a port got frames of the network:\n%s", heard)
@@ -127,7 +127,7 @@ func TestAnAddressThatMovesIsLearned(t *testing.T) {
 		h.Run("ip", "addr", "add", "10.0.0.99/16", "dev", "vip")
 		h.Run("ip", "link", "set", "vip", "up")
 		h.Run("ip", "route", "replace", "10.0.0.0/16", "dev", "vip", "src", "10.0.0.99")
-		h.Try("ping", "-c", "1", "-W", "1", "-I", "vip", "10.0.200.1") // makes itself heard
+		_, _ = h.Try("ping", "-c", "1", "-W", "1", "-I", "vip", "10.0.200.1") // makes itself heard; nobody answers
 	}
 	virtual(third)
 	testkit.Eventually(t, 5*time.Second, "reachable on host 1", func() bool {
@@ -366,7 +366,7 @@ func TestWhatBridgesTellOfTheirPortsIsHeardOnce(t *testing.T) {
 		h.Run("bridge", "link", "set", "dev", device(1), attribute, value)
 	}
 	since := func() int32 {
-		time.Sleep(100 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond) //nolint:forbidigo // it is the silence that is tested
 		return heard.Swap(0)
 	}
 	testkit.Eventually(t, 5*time.Second, "watching", func() bool { return heard.Load() > 0 })

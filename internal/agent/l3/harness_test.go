@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"maps"
-	"net/netip"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -346,8 +345,6 @@ func (c *cloud) drift(kind string) (n float64) {
 	}
 	return n
 }
-
-func addr(text string) netip.Addr { return netip.MustParseAddr(text) }
 
 func sortedLines(text string) string {
 	lines := strings.Split(text, "\n")

@@ -2,7 +2,6 @@ package lease_test
 
 import (
 	"fmt"
-	"io"
 	"log/slog"
 	"sync/atomic"
 	"testing"
@@ -59,7 +58,7 @@ func newBench(t *testing.T) *bench {
 func (b *bench) part() *lease.Part {
 	return lease.New(lease.Options{
 		Namespace: b.NS, Contact: b.contact, Metrics: reconcile.NewMetrics(prometheus.NewRegistry()),
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.DiscardHandler),
 	})
 }
 
@@ -161,7 +160,7 @@ func TestAChangedTableIsRepaired(t *testing.T) {
 	var ahead atomic.Int64
 	p := lease.New(lease.Options{
 		Namespace: b.NS, Contact: b.contact, Metrics: reconcile.NewMetrics(b.registry),
-		Logger: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Logger: slog.New(slog.DiscardHandler),
 		Now:    func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
 	})
 	b.pass(p, port(1, seconds))

@@ -182,7 +182,7 @@ func stays(t *testing.T, owner, other *member) {
 		if !owner.active() || other.active() {
 			t.Fatalf("the owner is active: %v, the other one: %v", owner.active(), other.active())
 		}
-		time.Sleep(interval / 10) // it is the time itself that is tested
+		time.Sleep(interval / 10) //nolint:forbidigo // it is the time itself that is tested
 	}
 }
 

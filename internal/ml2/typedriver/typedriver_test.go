@@ -1,7 +1,6 @@
 package typedriver_test
 
 import (
-	"errors"
 	"fmt"
 	"sync"
 	"testing"
@@ -177,13 +176,14 @@ func TestConcurrentNetworksGetDifferentVNIs(t *testing.T) {
 	wg.Wait()
 	seen, refused := map[int]bool{}, 0
 	for i, err := range errs {
-		if f := (*fault.Error)(nil); errors.As(err, &f) && f.Type == "NoNetworkAvailable" {
+		switch f := fault.As(err); {
+		case f != nil && f.Type == "NoNetworkAvailable":
 			refused++
-		} else if err != nil {
+		case err != nil:
 			t.Error(err)
-		} else if seen[vnis[i]] || vnis[i] < 1 || vnis[i] > 69 || vnis[i] > 40 && vnis[i] < 50 {
+		case seen[vnis[i]] || vnis[i] < 1 || vnis[i] > 69 || vnis[i] > 40 && vnis[i] < 50:
 			t.Errorf("VNI %d is wrong or given twice", vnis[i])
-		} else {
+		default:
 			seen[vnis[i]] = true
 		}
 	}

@@ -263,7 +263,7 @@ func (w *World) DeletePort(c *auth.Caller, id string) error {
 	return remove(w, c, w.Ports, state.Ports, "Port", id)
 }
 
-// Network, Subnet and Port return the object as it is stored now; the test fails when it is not there.
+// Network returns the network as it is stored now; the test fails when it is not there.
 func (w *World) Network(t testing.TB, id string) *model.Network { return get(t, w, state.Networks, id) }
 
 // Subnet is like Network.

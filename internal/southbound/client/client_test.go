@@ -160,7 +160,7 @@ func TestShortStreamsDoNotResetTheBackoff(t *testing.T) {
 	}
 	fake, server := &fakeServer{}, grpc.NewServer(grpc.Creds(credentials.NewTLS(serverTLS)))
 	sb.RegisterSouthboundServer(server, fake)
-	go server.Serve(listener)
+	go func() { _ = server.Serve(listener) }() // ends with Stop
 	defer server.Stop()
 	c, err := New(Options{
 		Server: listener.Addr().String(), Host: "a", DataDir: dir, Logger: slog.New(slog.DiscardHandler),
@@ -205,8 +205,9 @@ func TestAnExpiredCertificateDoesNotEndTheAgent(t *testing.T) {
 					t.Fatal(err)
 				}
 				server := grpc.NewServer(grpc.Creds(credentials.NewTLS(serverTLS)))
-				sb.RegisterSouthboundServer(server, &fakeServer{}) // it implements no Join
-				go server.Serve(listener)
+				// It implements no Join.
+				sb.RegisterSouthboundServer(server, &fakeServer{})
+				go func() { _ = server.Serve(listener) }() // ends with Stop
 				defer server.Stop()
 				options.Server = listener.Addr().String()
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"os"
@@ -22,7 +21,7 @@ import (
 	"github.com/neutrino-net/neutrino/internal/state/etcdlog"
 )
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var quiet = slog.New(slog.DiscardHandler)
 
 func startEtcd(t testing.TB, opts etcdlog.EmbeddedOptions) *etcdlog.Embedded {
 	t.Helper()

@@ -110,11 +110,7 @@ func TestAFullDiskRefusesWritesUntilThereIsSpace(t *testing.T) {
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); s.Err() != nil; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("there is space again, and Err still says %v", s.Err())
-		}
-	}
+	testkit.Eventually(t, 10*time.Second, "well, with space on the disk", func() bool { return s.Err() == nil })
 	if err := put300(ctx, s, "after"); err != nil {
 		t.Fatal(err)
 	}

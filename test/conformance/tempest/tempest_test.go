@@ -22,6 +22,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 
+	"github.com/neutrino-net/neutrino/internal/testkit"
 	"github.com/neutrino-net/neutrino/test/cloud"
 )
 
@@ -149,16 +150,11 @@ func startAgent(t *testing.T, s *cloud.Server) {
 		}
 	})
 	admin := s.Client("admin")
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+	testkit.Eventually(t, 30*time.Second, "an agent that is alive", func() bool {
 		var list struct{ Agents []struct{ Alive bool } }
 		admin.Must(t, 200, "GET", "/agents?agent_type=DHCP%20agent", nil, &list)
-		if len(list.Agents) == 1 && list.Agents[0].Alive {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatalf("the agent did not join: %v", list)
-		}
-	}
+		return len(list.Agents) == 1 && list.Agents[0].Alive
+	})
 }
 
 // credentials returns the administrator's login as environment variables.
