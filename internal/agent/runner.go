@@ -144,7 +144,7 @@ func (r *runner) watch(ctx context.Context) error {
 		start := time.Now()
 		err := r.watchOnce(ctx)
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // it was told to end
 		}
 		if err == nil {
 			err = errors.New("it ended by itself")

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -197,7 +198,7 @@ func upAndTour(cmd *cobra.Command, l *lab.Lab) error {
 	err := tour.Run(cmd.Context(), tour.Options{
 		Lab: l, Out: cmd.OutOrStdout(), Colour: isTerminal(os.Stdout), Version: version, Up: time.Since(began),
 	})
-	if err == tour.ErrFailed {
+	if errors.Is(err, tour.ErrFailed) {
 		return exitError(1)
 	}
 	return err

@@ -156,7 +156,8 @@ func (e *Embedded) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	if status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", fmt.Sprintf("Keystone uri=%q", e.url))
 	}
-	reply(w, status, object{"error": object{"code": status, "title": http.StatusText(status), "message": message}})
+	body := object{"code": status, "title": http.StatusText(status), "message": message}
+	_ = reply(w, status, object{"error": body}) // texts and a number can be encoded
 }
 
 // object is a JSON object in an answer.
@@ -174,7 +175,7 @@ func reply(w http.ResponseWriter, status int, body any) error {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	w.Write(data) // whoever went away does not want to know
+	_, _ = w.Write(data) // whoever went away does not want to know
 	return nil
 }
 

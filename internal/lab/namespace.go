@@ -190,10 +190,10 @@ type nsID struct{ dev, ino uint64 }
 func nsOf(path string) (nsID, bool) {
 	var st unix.Stat_t
 	var fsys unix.Statfs_t
-	if unix.Stat(path, &st) != nil || unix.Statfs(path, &fsys) != nil || int64(fsys.Type) != unix.NSFS_MAGIC {
+	if unix.Stat(path, &st) != nil || unix.Statfs(path, &fsys) != nil || fsys.Type != unix.NSFS_MAGIC {
 		return nsID{}, false
 	}
-	return nsID{uint64(st.Dev), st.Ino}, true
+	return nsID{st.Dev, st.Ino}, true
 }
 
 // namespaces returns the namespaces that belong to the lab: the pinned ones, and the named network namespaces

@@ -67,7 +67,8 @@ func procStat(pid int) (start uint64, state byte, err error) {
 	// The second field is the program's name in parentheses, and may itself hold blanks and parentheses.
 	_, rest, _ := bytes.Cut(text[max(0, bytes.LastIndexByte(text, ')')):], []byte(" "))
 	fields := strings.Fields(string(rest))
-	const stateField, startField = 3 - 3, 22 - 3 // proc(5) counts from 1, and our first one is number 3
+	const first = 3 // ours is number 3 of proc(5), where the state is number 3 and the start time number 22
+	const stateField, startField = 3 - first, 22 - first
 	if len(fields) <= startField {
 		return 0, 0, fmt.Errorf("process %d: /proc/PID/stat is too short", pid)
 	}
@@ -261,7 +262,8 @@ func (h *Host) start(d daemon) (Process, error) {
 	}
 	var process Process
 	err = h.Do(func() error {
-		cmd := exec.Command(argv[0], argv[1:]...)
+		// It outlives whoever starts it.
+		cmd := exec.CommandContext(context.Background(), argv[0], argv[1:]...)
 		cmd.Env, cmd.Dir = env, "/"
 		cmd.Stdout, cmd.Stderr, cmd.ExtraFiles = log, log, files
 		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}

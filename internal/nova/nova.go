@@ -94,16 +94,15 @@ func (n *Notifier) Run(ctx context.Context) error {
 	backoff := n.opts.MinBackoff
 	for ctx.Err() == nil {
 		batch, err := n.wait(ctx)
-		if err != nil {
-			return nil // ctx has ended
+		if err == nil {
+			err = n.deliver(ctx, batch)
 		}
-		err = n.deliver(ctx, batch)
+		if ctx.Err() != nil {
+			return nil //nolint:nilerr // it was told to end
+		}
 		if err == nil {
 			backoff = n.opts.MinBackoff
 			continue
-		}
-		if ctx.Err() != nil {
-			return nil
 		}
 		// The pauses of several servers must not fall together.
 		pause := backoff/2 + rand.N(backoff/2+1)

@@ -161,7 +161,7 @@ func ValidateHost(host string) error {
 		}
 		for _, c := range []byte(label) {
 			if c != '-' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
-				return fmt.Errorf("%q is no host name: it has characters other than letters, digits, - and .", host)
+				return fmt.Errorf("%q is no host name: it has characters other than letters, digits, hyphens and dots", host)
 			}
 		}
 	}

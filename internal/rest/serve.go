@@ -1,6 +1,7 @@
 package rest
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -65,7 +66,7 @@ func (a *API) serve(w http.ResponseWriter, r *http.Request) {
 	w.Header()[requestIDHeader] = []string{q.id}
 	defer func() {
 		if p := recover(); p != nil {
-			if p == http.ErrAbortHandler {
+			if err, ok := p.(error); ok && errors.Is(err, http.ErrAbortHandler) {
 				panic(p)
 			}
 			q.fail(&state.PanicError{Value: p, Stack: debug.Stack()})

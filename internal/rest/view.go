@@ -89,7 +89,8 @@ func (v *viewer[T]) answerOne(q *request, status int, obj *T) {
 func (v *viewer[T]) answerList(q *request, status int, objs []*T, links []link) {
 	p := getBuffer()
 	defer putBuffer(p)
-	b := append((*p)[:0], v.c.plural...)
+	b := (*p)[:0]
+	b = append(b, v.c.plural...)
 	for i, obj := range objs {
 		if i > 0 {
 			b = append(b, ',')

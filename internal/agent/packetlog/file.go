@@ -15,8 +15,9 @@ const (
 	fileName = "packets.log"
 	// maxLine bounds a line, far above what a record takes.
 	maxLine = 4096
-	// DefaultSize is the size of a file in bytes at which the next one is begun, and DefaultFiles how many are kept.
-	DefaultSize  = 8 << 20
+	// DefaultSize is the size of a file in bytes at which the next one is begun.
+	DefaultSize = 8 << 20
+	// DefaultFiles is how many files are kept.
 	DefaultFiles = 4
 )
 

@@ -98,6 +98,15 @@ func isICMP(protocol any) bool {
 	return false
 }
 
+// isIPv6 says whether the protocol is one of IPv6 only.
+func isIPv6(protocol string) bool {
+	switch protocol {
+	case "icmpv6", "41", "43", "44", "58", "59", "60":
+		return true
+	}
+	return strings.HasPrefix(protocol, "ipv6-")
+}
+
 // portRange is how lists show the ports of a rule.
 func portRange(rule object) any {
 	from, to := rule["port_range_min"], rule["port_range_max"]
@@ -152,7 +161,7 @@ func prepareRule(c *call) error {
 	}
 	if c.body["ethertype"] == nil {
 		c.body["ethertype"] = "IPv4"
-		if strings.HasPrefix(protocol, "ipv6-") || strings.Contains(" icmpv6 41 43 44 58 59 60 ", " "+protocol+" ") {
+		if isIPv6(protocol) {
 			c.body["ethertype"] = "IPv6"
 		}
 	}

@@ -64,9 +64,9 @@ func quotaOption(name string) string {
 	return cmp.Or(quotaWords[name].option, strings.ReplaceAll(name, "_", "-")+"s")
 }
 
-// taken is an option that says what is the case anyway.
-func taken(name string) option {
-	return option{name: name, sets: true, help: "Taken for granted: this is about networking only."}
+// onlyNetwork is an option that says what is the case anyway.
+func onlyNetwork() option {
+	return option{name: "network", sets: true, help: "Taken for granted: this is about networking only."}
 }
 
 // specials are all commands that belong to no kind.
@@ -75,13 +75,13 @@ func specials() []special {
 	return []special{
 		{
 			words: "quota show", verb: show, args: cobra.MaximumNArgs(1), run: showQuota, short: "Show the limits of a project",
-			options: []option{{name: "default", sets: true, help: "Those that projects have by default."}, taken("network")},
+			options: []option{{name: "default", sets: true, help: "Those that projects have by default."}, onlyNetwork()},
 		},
 		{
 			words: "quota list", verb: list, args: cobra.NoArgs, run: listQuotas,
 			short: "List the projects that have limits of their own",
 			options: []option{
-				taken("network"), {name: "project", find: findProject, help: "The limits of this project only."},
+				onlyNetwork(), {name: "project", find: findProject, help: "The limits of this project only."},
 				{name: "detail", sets: true, help: "The use of each limit."},
 			},
 		},
@@ -90,11 +90,11 @@ func specials() []special {
 			short: "Change the limits of a project",
 		},
 		{
-			words: "quota delete", verb: remove, args: cobra.ExactArgs(1), run: deleteQuota, options: []option{taken("network")},
+			words: "quota delete", verb: remove, args: cobra.ExactArgs(1), run: deleteQuota, options: []option{onlyNetwork()},
 			short: "Give a project the default limits",
 		},
 		{
-			words: "extension list", verb: list, args: cobra.NoArgs, run: listExtensions, options: []option{taken("network")},
+			words: "extension list", verb: list, args: cobra.NoArgs, run: listExtensions, options: []option{onlyNetwork()},
 			short: "List the extensions of the API",
 		},
 		{

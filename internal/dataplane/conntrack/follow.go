@@ -46,7 +46,7 @@ func Follow(ctx context.Context, ns *netns.Handle, f func(Event)) error {
 		fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 		return err
 	}
-	err := error(nil)
+	var err error
 	if ns == nil {
 		err = open()
 	} else {

@@ -105,7 +105,7 @@ func (t *Table) commit(messages []message) error {
 func grace() {
 	const global = 1 // MEMBARRIER_CMD_GLOBAL, linux/membarrier.h
 	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, global, 0, 0); errno != 0 {
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(50 * time.Millisecond) //nolint:forbidigo // such a kernel tells nothing that could be waited for
 	}
 }
 

@@ -81,6 +81,9 @@ func (t *Table) read() (*actual, error) {
 	return a, nil
 }
 
+// named asks for what is in the table: kind is the attribute that names it, which differs by what is asked for.
+//
+//nolint:unparam // all these attributes have the number 1
 func (t *Table) named(kind int) buffer {
 	var b buffer
 	b.text(kind, t.name)

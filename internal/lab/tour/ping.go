@@ -79,7 +79,7 @@ func (p *pinger) reply(b []byte) (seq uint16, ok bool) {
 // requests that it sent itself count.
 func (p *pinger) firstReply(ctx context.Context, firstSeq uint16, interval time.Duration) (time.Time, error) {
 	buffer := make([]byte, 1500)
-	var lastErr error = errors.New("no request was sent")
+	lastErr := errors.New("no request was sent")
 	for seq := firstSeq; ; seq++ {
 		if ctx.Err() != nil {
 			return time.Time{}, fmt.Errorf("no answer to %d requests: %w", seq-firstSeq, lastErr)

@@ -22,8 +22,10 @@ import (
 
 // The bounds of segmentation ids.
 const (
-	MinVLAN, MaxVLAN = 1, 4094
-	MinVNI, MaxVNI   = 1, 1<<24 - 1
+	MinVLAN = 1
+	MaxVLAN = 4094
+	MinVNI  = 1
+	MaxVNI  = 1<<24 - 1
 )
 
 // tenantTypes are those that a network without provider attributes may be of.
