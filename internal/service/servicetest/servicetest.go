@@ -6,6 +6,7 @@ import (
 	"context"
 	"hash/fnv"
 	"log/slog"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"testing"
@@ -82,7 +83,8 @@ func (l *Liveness) Up(host string) {
 
 // Options configure a World.
 type Options struct {
-	Types  typedriver.Options
+	Types typedriver.Options
+	// Random picks addresses and MACs; default: the same ones for each World.
 	Random ipam.Random
 }
 
@@ -111,6 +113,9 @@ func New(t testing.TB, opts Options) *World {
 	}
 	t.Cleanup(store.Close)
 	w := &World{Store: store, Liveness: &Liveness{}, Networks: network.New(types), Segments: segment.New(types)}
+	if opts.Random == nil { // by chance, a test would be given an address that it is about to ask for
+		opts.Random = rand.New(rand.NewPCG(1, 1)).Uint64N
+	}
 	w.Ports = port.New(port.Options{Liveness: w.Liveness, Random: opts.Random})
 	w.Agents = agent.New(w.Liveness)
 	w.DHCP = dhcp.New(dhcp.Options{Ports: w.Ports, Liveness: w.Liveness})
