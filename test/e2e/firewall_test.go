@@ -79,3 +79,65 @@ func TestFirewallGroupsAreInForceWhenTheySayTheyAre(t *testing.T) {
 	w.inForce(group, "INACTIVE")
 	w.expect(t, at(a), on(81), address(a, 4))
 }
+
+// The group of a distributed router's interface is in force wherever that forwards: from one host to another, within one, and
+// by floating IPs. What is not routed meets no firewall.
+func TestAFirewallOfADistributedRouterIsInForceOnAllHosts(t *testing.T) {
+	w := startDistributed(t)
+	a, b, c := w.member(w.red, "a", "compute1"), w.member(w.blue, "b", "compute2"), w.member(w.blue, "c", "compute1")
+	for _, p := range []place{at(a), at(b), at(c), out()} {
+		for _, port := range []int{80, 81, 443} {
+			w.serve(t, p, port)
+		}
+	}
+	floating := w.floating(c.ID)
+	w.active(floating.str("id"))
+	on := func(ip string, port int) string { return fmt.Sprintf("%s:%d", ip, port) }
+	closed := func(what string, from place, to string) {
+		t.Helper()
+		if _, err := w.seen(from, to); err == nil {
+			t.Errorf("%s: %s is reached", what, to)
+		}
+	}
+	fip := floating.str("floating_ip_address")
+	w.expect(t, at(a), on(address(b, 4), 81), address(a, 4))
+	w.expect(t, out(), on(fip, 81), outside)
+
+	legs, err := w.client.Ports(t.Context(), map[string]string{
+		"network_id": w.blue, "device_owner": "network:router_interface_distributed",
+	})
+	if err != nil || len(legs) == 0 {
+		t.Fatalf("the router's ports: %v", err)
+	}
+	var ports []string
+	for _, l := range legs {
+		ports = append(ports, l.ID)
+	}
+	group := w.firewall("firewall_group", "firewall_groups", object{
+		"ingress_firewall_policy_id": w.allows(80), "egress_firewall_policy_id": w.allows(443), "ports": ports,
+	})
+	w.inForce(group, "ACTIVE")
+	for _, to := range []string{address(b, 4), address(c, 4)} {
+		closed("from a network to another", at(a), on(to, 81))
+		w.expect(t, at(a), on(to, 80), address(a, 4))
+	}
+	closed("by a floating IP", out(), on(fip, 81))
+	w.expect(t, out(), on(fip, 80), outside)
+	closed("out", at(b), on(outside, 80))
+	w.expect(t, at(b), on(outside, 443), w.gateway)
+	w.expect(t, at(b), on(address(a, 4), 443), address(b, 4))
+	w.expect(t, at(b), on(address(c, 4), 81), address(b, 4))
+
+	d := w.member(w.blue, "d", "network2") // a host that has had nothing of the network
+	for _, port := range []int{80, 81} {
+		w.serve(t, at(d), port)
+	}
+	closed("to a host that is new on the network", at(a), on(address(d, 4), 81))
+	w.expect(t, at(a), on(address(d, 4), 80), address(a, 4))
+	w.inForce(group, "ACTIVE")
+
+	w.s.Must(t, 200, "PUT", "/fwaas/firewall_groups/"+group, object{"firewall_group": object{"ports": []string{}}}, nil)
+	w.inForce(group, "INACTIVE")
+	w.expect(t, at(a), on(address(b, 4), 81), address(a, 4))
+	w.expect(t, out(), on(fip, 81), outside)
+}
