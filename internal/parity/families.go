@@ -306,11 +306,12 @@ func services() []Family {
 		},
 		{
 			Aliases: []string{"fwaas_v2", "fwaas-status-reason", "standard-attr-fwaas-v2"}, Plane: Works,
-			Note: "on routers and on ports of servers, where reject is deny; the default group has no ports but those put there",
+			Note: "on routers and on ports of servers; at these, and of distributed routers, reject is deny; the default group has no ports but those put there",
 			Tests: []string{
 				rest + "TestRulesOfAFirewallPolicyAreInOrder", rest + "TestAFirewallGroupIsActiveOnlyWhenItsHostsSaySo",
 				l3 + "TestTheFirstRuleOfAFirewallThatMatchesDecides", filter + "TestSecurityGroupAndFirewallHaveToAcceptBoth",
 				"test/filter.TestKernelDecidesLikeTheDefinition", e2e + "TestFirewallGroupsAreInForceWhenTheySayTheyAre",
+				e2e + "TestAFirewallOfADistributedRouterIsInForceOnAllHosts",
 			},
 		},
 		{
