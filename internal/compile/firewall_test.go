@@ -2,6 +2,7 @@ package compile_test
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -101,6 +102,53 @@ func TestARuleOfAFirewallCostsADocumentAHost(t *testing.T) {
 	})
 	if documents, _ := sent(compile.New(compile.Options{}), commit); documents != 2 {
 		t.Errorf("%d documents are sent, want 2", documents)
+	}
+}
+
+// TestHostsAreToldWhatADistributedRouterForwards: the hosts of the network are told of the group of its interface, whether or
+// not they have the interface, and how to tell the router from another one there.
+func TestHostsAreToldWhatADistributedRouterForwards(t *testing.T) {
+	store := newStore(t)
+	other := &model.DistributedBinding{
+		Meta: model.Meta{ID: "other"}, PortID: "other-leg", RouterID: "other-router", NetworkID: "net", Host: "compute2",
+	}
+	commit := update(t, store, func(tx *state.Tx) {
+		example(tx)
+		firewalled(tx)
+		state.Ports.Put(tx, examplePort(legID, "", "10.0.0.1", model.DeviceOwnerRouterInterfaceDistributed))
+		state.Ports.Put(tx, examplePort(gatewayID, "gate1", "10.0.0.7", model.DeviceOwnerRouterSNAT))
+		state.Routers.Put(tx, &model.Router{
+			Meta: model.Meta{ID: "r"}, Distributed: true, InterfaceIDs: []string{legID},
+			SNATPorts: []model.SNATPort{{InterfaceID: legID, PortID: gatewayID}},
+		})
+		state.DistributedBindings.Put(tx, &model.DistributedBinding{
+			Meta: model.Meta{ID: "here"}, PortID: legID, RouterID: "r", NetworkID: "net", Host: "compute1",
+		})
+		state.DistributedBindings.Put(tx, other)
+		state.FirewallGroups.Put(tx, &model.FirewallGroup{
+			Meta: model.Meta{ID: "group"}, AdminStateUp: true, IngressPolicyID: "in", PortIDs: []string{legID},
+		})
+	})
+	c := compile.New(compile.Options{})
+	leg, _ := state.Ports.Get(commit.Snapshot, legID)
+	central, _ := state.Ports.Get(commit.Snapshot, gatewayID)
+	macs := []string{leg.MAC, central.MAC}
+	slices.Sort(macs)
+	want := []*sb.RoutedNetwork{{
+		PortId: legID, NetworkId: "net", Macs: macs, OtherMacs: []string{other.TunnelMAC()}, Ips: []string{"10.0.0.1", "10.0.0.7"},
+		Blocks: []string{"10.0.0.0/24"},
+	}}
+	for _, host := range []string{"compute1", "compute2", "gate1"} {
+		got := c.Document(commit.Snapshot, host, "firewall-group/group").GetFirewallGroup()
+		if diff := cmp.Diff(want, got.GetRouted(), protocmp.Transform()); diff != "" || len(got.GetPorts()) > 0 {
+			t.Errorf("%s: wanted against got:\n%s", host, diff)
+		}
+	}
+	if d := c.Document(commit.Snapshot, "host-z", "firewall-group/group"); d != nil {
+		t.Errorf("a host that is not on the network has %v", d)
+	}
+	if hosts, unplaced := c.FirewallHosts(commit.Snapshot, "group"); !slices.Contains(hosts, "gate1") || len(unplaced) > 0 {
+		t.Errorf("hosts %v, without one %v", hosts, unplaced)
 	}
 }
 
