@@ -30,7 +30,8 @@ import (
 //     MAC, without an address of the sender (RFC 5227): so no workload takes this host for its gateway. The answer comes to
 //     the MAC, and is handed to the leg. Other ARP of a leg, and all its neighbour discovery, stay on the host.
 //
-// These rules are the whole of it; what is particular is in the sets.
+// These rules are the whole of it; what is particular is in the sets. (tunnel has the keys of leg-mac: the kernel of Debian 12 does
+// not say whether a map has a key.)
 const anycastTable = "neutrino-anycast"
 
 const anycastRules = `	map tunnel-mac {
@@ -45,6 +46,10 @@ const anycastRules = `	map tunnel-mac {
 		type ifname . ether_addr
 	}
 
+	set tunnel {
+		type ifname . ether_addr
+	}
+
 	set leg-address {
 		type ifname . ipv4_addr
 	}
@@ -54,7 +59,7 @@ const anycastRules = `	map tunnel-mac {
 		iifname . ether saddr @leg drop
 		iifname . ether daddr @leg drop
 		arp operation 1 iifname . arp daddr ip @leg-address drop
-		iifname . ether daddr @leg-mac goto to-leg
+		iifname . ether daddr @tunnel goto to-leg
 	}
 
 	chain to-leg {
@@ -112,13 +117,14 @@ func (c *converter) anycast(l anycastLeg, tunnelMAC string, ips []string) error 
 
 // anycastElements are the elements of the sets.
 func anycastElements(legs []anycastLeg) map[string]nftmap.Elements {
-	all := map[string]nftmap.Elements{"tunnel-mac": {}, "leg-mac": {}, "leg": {}, "leg-address": {}}
+	all := map[string]nftmap.Elements{"tunnel-mac": {}, "leg-mac": {}, "leg": {}, "tunnel": {}, "leg-address": {}}
 	for _, l := range legs {
 		if l.border == "" {
 			continue
 		}
 		all["leg"][macKey(l.border, l.mac)] = ""
 		all["tunnel-mac"][macKey(l.border, l.mac)] = string(l.tunnelMAC[:])
+		all["tunnel"][macKey(l.border, l.tunnelMAC)] = ""
 		all["leg-mac"][macKey(l.border, l.tunnelMAC)] = string(l.mac[:])
 		for _, ip := range l.ips {
 			all["leg-address"][ifname(l.border)+string(ip.AsSlice())] = ""
