@@ -19,7 +19,8 @@ import (
 // programs are the tests that run in the machine: a package, which of its tests, and flags for them.
 var programs = []struct{ name, pkg, tests, flags string }{
 	{"bridges and tunnels", "internal/agent/l2", "TestTwoHosts|TestAnAddressThatMoves|TestDriftHeals|TestARestartedAgent|" +
-		"TestSequenceOfViews|TestWithoutTheGuard|TestTheGuardIsPutBack|TestABridge", ""},
+		"TestSequenceOfViews|TestWithoutTheGuard|TestTheGuardIsPutBack|TestABridge|TestALegThatIsOnManyHosts", ""},
+	{"routers", "internal/agent/l3", "TestTheFirstRule", ""},
 	{"filters", "test/filter", "TestKernelDecides", "-rapid.checks=8"},
 	{"logs, and tables that anybody may flush", "internal/agent/filter", "TestAFlushedTable|TestGatesAreFound|" +
 		"TestAcceptedAndDropped|TestLogsAreFound/flush_ruleset", ""},

@@ -30,8 +30,8 @@ import (
 //     MAC, without an address of the sender (RFC 5227): so no workload takes this host for its gateway. The answer comes to
 //     the MAC, and is handed to the leg. Other ARP of a leg, and all its neighbour discovery, stay on the host.
 //
-// These rules are the whole of it; what is particular is in the sets. (tunnel has the keys of leg-mac: the kernel of Debian 12 does
-// not say whether a map has a key.)
+// These rules are the whole of it; what is particular is in the sets. (tunnel has the keys of leg-mac: the kernel of
+// Debian 12 does not say whether a map has a key.)
 const anycastTable = "neutrino-anycast"
 
 const anycastRules = `	map tunnel-mac {

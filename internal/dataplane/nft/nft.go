@@ -23,8 +23,9 @@ import (
 // ErrNotInstalled says that the host has no nft.
 var ErrNotInstalled = errors.New("nft is not installed: install the package nftables")
 
-// timeout bounds a run of nft. It takes milliseconds, unless the machine is in trouble.
-const timeout = 5 * time.Second
+// timeout bounds a run of nft. It takes milliseconds; whoever ended it soon on a machine that is very busy would only have it
+// begin anew.
+const timeout = 30 * time.Second
 
 // Table is a table of ours.
 type Table struct {
