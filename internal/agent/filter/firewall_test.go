@@ -130,6 +130,21 @@ func TestAFirewallNeedsNoPortSecurity(t *testing.T) {
 	}
 }
 
+// working returns what expects that a word of the client arrives, or does not.
+func working(t *testing.T) func(what string, x *talk, want bool) {
+	return func(what string, x *talk, want bool) {
+		t.Helper()
+		within := time.Second
+		if !want {
+			within = 300 * time.Millisecond
+		}
+		says(x.server, x.client, 100*time.Millisecond) // who may still send begins no connection to which others were answers
+		if says(x.client, x.server, within) != want {
+			t.Errorf("%s: it works: %v", what, !want)
+		}
+	}
+}
+
 func TestAChangedFirewallCutsWhatItForbids(t *testing.T) {
 	l := newLab(t, networkA)
 	free := port(networkA, 2)
@@ -141,17 +156,7 @@ func TestAChangedFirewallCutsWhatItForbids(t *testing.T) {
 		rules(fw(fwAllow, 4, tcp, 22)))
 	a, b := l.workload(networkA, 1), l.workload(networkA, 2)
 	ssh, web := connect(t, a, b, ip4(2)+":22"), connect(t, a, b, ip4(2)+":80")
-	works := func(what string, x *talk, want bool) {
-		t.Helper()
-		within := time.Second
-		if !want {
-			within = 300 * time.Millisecond
-		}
-		says(x.server, x.client, 100*time.Millisecond) // who may still send begins no connection to which others were answers
-		if says(x.client, x.server, within) != want {
-			t.Errorf("%s: it works: %v", what, !want)
-		}
-	}
+	works := working(t)
 	works("at first", ssh, true)
 	l.apply(rules())
 	works("without its rule", ssh, false)

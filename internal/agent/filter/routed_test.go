@@ -155,17 +155,7 @@ func TestAChangedFirewallOfAnInterfaceCutsWhatItForbids(t *testing.T) {
 	l.apply(routedFirewall(in, nil))
 	ssh, web := connect(t, router, a, ip4(1)+":22"), connect(t, router, a, ip4(1)+":80")
 	within := connect(t, b, a, ip4(1)+":22")
-	works := func(what string, x *talk, want bool) {
-		t.Helper()
-		wait := time.Second
-		if !want {
-			wait = 300 * time.Millisecond
-		}
-		says(x.server, x.client, 100*time.Millisecond) // who may still send begins no connection to which others were answers
-		if says(x.client, x.server, wait) != want {
-			t.Errorf("%s: it works: %v", what, !want)
-		}
-	}
+	works := working(t)
 	works("at first", ssh, true)
 	l.apply(routedFirewall(in[:1], nil))
 	works("without its rule", ssh, false)
