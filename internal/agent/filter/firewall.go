@@ -173,13 +173,17 @@ func (s *state) settleFirewalls() {
 	s.wireFirewalls()
 }
 
+// meetsFirewalls says whether firewalls may have a say in the port: those of routers are filtered inside, and one that cannot be
+// understood is closed.
+func (p *port) meetsFirewalls() bool { return p.err == nil && !p.trusted }
+
 // wireFirewalls makes the chains, and leads the devices of ports to them.
 func (s *state) wireFirewalls() {
 	w := &s.firewalls
 	ports, routes := map[string]string{}, map[string]string{}
 	groups, networks := map[string]bool{}, map[string]bool{}
 	for _, p := range s.ports {
-		if p.err != nil || p.trusted { // those of routers are filtered inside
+		if !p.meetsFirewalls() {
 			continue
 		}
 		if f := w.of[p.id]; f != nil {

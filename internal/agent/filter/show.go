@@ -116,8 +116,8 @@ func (p *Part) Show(id string) (*View, error) {
 
 // showFirewalls adds the firewalls that a port meets.
 func (p *Part) showFirewalls(port *wiredPort, v *View) error {
-	if port.err != nil || port.trusted {
-		return nil //nolint:nilerr // no firewall is in force at such a port
+	if !port.meetsFirewalls() {
+		return nil
 	}
 	var list interfaces
 	if f := p.state.firewalls.of[port.id]; f != nil {
